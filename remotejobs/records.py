@@ -1,0 +1,108 @@
+"""The values everything else carries: keys, states, evidence, records. Parsed once, from untrusted bytes."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+
+from remotejobs.errors import BadAppName, BadKey
+
+# `\Z`, not `$` (which allows a newline), and ASCII digits only (`\d` takes Arabic ones).
+_KEY = re.compile(r"([0-9a-f]{32})_([1-9][0-9]{0,5})\Z")
+_APP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+class JobKey(NamedTuple):
+    """`hash_n`: the n-th submission of the same work."""
+
+    hash: str
+    n: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        match = _KEY.match(text) if isinstance(text, str) else None
+        if not match:
+            raise BadKey(text)
+        return cls(match[1], int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.hash}_{self.n}"
+
+
+def app_name(text: str) -> str:
+    """The name of an app, checked: it becomes the folder `~/.<app>` on the server."""
+    if not isinstance(text, str) or not _APP.match(text):
+        raise BadAppName(text)
+    return text
+
+
+class JobState(StrEnum):
+    SUBMITTED = "submitted"
+    QUEUED = "queued"
+    HELD = "held"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    FINISHING = "finishing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_final(self) -> bool:
+        """Ended, as far as the evidence goes; a requeue or late evidence may still reopen it."""
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.LOST)
+
+
+class Evidence(StrEnum):
+    """Who says so."""
+
+    QUEUE = "queue"
+    ACCOUNTING = "accounting"
+    EXIT_FILE = "exit_file"
+    ACTION = "action"
+    INFERRED = "inferred"
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What is known of a job, and from whom. Times are seconds since 1970, UTC, by the server's clock."""
+
+    state: JobState
+    evidence: Evidence
+    attempt: int = 1
+    reason: str = ""  # time_limit, memory, node, signal, dependency, by_user, held_by_user, ... or the scheduler's word
+    raw: str = ""  # the scheduler's own words
+    exit_code: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    updated: float | None = None  # the last change that has a time of its own
+    settling: bool = False  # it left the queue, and what became of it is not known yet
+    nodes: str = ""
+    partition: str = ""
+    limit: int | None = None  # walltime limit in seconds
+    expected_start: float | None = None
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """One submission: what was asked (`settings`, a dict) and the facts, by name ("id", "exit.1"), as dicts of text."""
+
+    key: JobKey
+    settings: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def union(self, other: "JobRecord") -> "JobRecord":
+        """Facts are created once and never change, so the record is the union of all that was ever read."""
+        return JobRecord(self.key, {**other.settings, **self.settings}, {**other.facts, **self.facts})
+
+    @property
+    def attempt(self) -> int:
+        """The highest attempt that any fact speaks of, from 1."""
+        numbers = (name.partition(".")[2] for name in self.facts)
+        return max((int(number) for number in numbers if number.isdecimal()), default=1)
+
+    def fact(self, name: str, attempt: int | None = None) -> dict[str, str]:
+        """The fact, or an empty dict: "id" and "cleaned" have no attempt, the others have one."""
+        return self.facts.get(name if attempt is None else f"{name}.{attempt}", {})

@@ -1,0 +1,101 @@
+"""What a person asks of a job: rows that wait for the next sync. A tap is one INSERT; nothing here touches a server."""
+
+import time
+import uuid
+from typing import Any
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+
+from remoteweb import changes
+from remoteweb.database import begin_writing, db
+from remoteweb.models import Action, Job, Source
+
+UNDO_SECONDS = 6.0
+OPEN = ("waiting", "sending", "unknown")
+
+
+def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -> Action:
+    """Ask for `cancel` or `resubmit`. The same idem_key again, or another tap for the same thing, gives the first row back.
+
+    A cancel withdraws what else waits for that job.
+    """
+    begin_writing()
+    earlier = _found(job.id, kind, idem_key)
+    if earlier is not None:
+        db.session.rollback()
+        return earlier
+    if kind == "cancel":
+        for other in db.session.scalars(
+            db.select(Action).where(Action.job_id == job.id, Action.kind != kind, Action.state == "waiting")
+        ):
+            _end(other, "withdrawn", "Withdrawn: the job was cancelled instead.")
+    return _insert(
+        Action(source_id=job.source_id, job_id=job.id, kind=kind, revision=revision, asked_by=asked_by), idem_key, job, UNDO_SECONDS
+    )
+
+
+def ask_submission(source: Source, values: dict[str, Any], idem_key: str, asked_by: str = "") -> Action:
+    """Ask for a new job on this source: `values` is what `RemoteJobSubmitter.create_settings` gave."""
+    begin_writing()
+    earlier = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
+    if earlier is not None:
+        db.session.rollback()
+        return earlier
+    action = Action(source_id=source.id, kind="submit", values=msgspec.json.encode(values).decode(), asked_by=asked_by)
+    return _insert(action, idem_key, source, 0.0)
+
+
+def withdraw(action: Action) -> bool:
+    """Undo, while it still waits. False: it is on its way already, or over."""
+    begin_writing()
+    taken_back = db.session.scalar(
+        db.update(Action)
+        .where(Action.id == action.id, Action.state == "waiting")
+        .values(state="withdrawn", outcome="Withdrawn.", ended_at=time.time())
+        .returning(Action.id)
+    )
+    changes.publish([row for row in (action.job or action.source,) if taken_back])
+    db.session.commit()
+    return taken_back is not None
+
+
+def send_now(action: Action) -> None:
+    """No more time for undo: the next sync takes it at once."""
+    begin_writing()
+    db.session.execute(
+        db.update(Action).where(Action.id == action.id, Action.state == "waiting").values(not_before=time.time())
+    )
+    db.session.commit()
+
+
+def _found(job_id: int, kind: str, idem_key: str) -> Action | None:
+    open_one = db.and_(Action.job_id == job_id, Action.kind == kind, Action.state.in_(OPEN))
+    return db.session.scalar(
+        db.select(Action).where(db.or_(Action.idem_key == idem_key, open_one)).order_by(Action.idem_key != idem_key).limit(1)
+    )
+
+
+def _insert(action: Action, idem_key: str, shown: Job | Source, undo: float) -> Action:
+    now = time.time()
+    action.uuid, action.idem_key = str(uuid.uuid4()), idem_key
+    action.asked_at, action.not_before = now, now + undo
+    job_id, kind = action.job_id, action.kind
+    db.session.add(action)
+    try:
+        changes.publish([shown])
+        db.session.commit()
+    except IntegrityError:
+        # On PostgreSQL another tap can come between our look and our INSERT: its row is the answer.
+        db.session.rollback()
+        if job_id is not None and (first := _found(job_id, kind, idem_key)) is not None:
+            return first
+        first = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
+        if first is None:
+            raise
+        return first
+    return action
+
+
+def _end(action: Action, state: str, sentence: str) -> None:
+    action.state, action.outcome, action.ended_at = state, sentence, time.time()

@@ -1,0 +1,47 @@
+"""The change number: one counter, moved last in the transaction that changes what a page shows."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import update
+
+from remoteweb.database import db
+from remoteweb.models import Counter, Job, Source
+
+
+def publish(changed: Iterable[Job | Source]) -> int:
+    """Give all that this transaction changed the next number. Call it last, and commit: the counter's row stays locked until then.
+
+    So the order of the numbers is the order of the commits, also on PostgreSQL, and a reader of "all above N" misses nothing.
+    """
+    rows = list(changed)
+    if not rows:
+        return current("change")
+    db.session.flush()
+    number = _add_one("change")
+    for row in rows:
+        row.change = number
+    return number
+
+
+def start_afresh() -> None:
+    """Rows went away: every open page has to load its list anew, since a feed cannot speak of what is not there."""
+    db.session.flush()
+    _add_one("afresh")
+
+
+def current(name: str) -> int:
+    return db.session.scalar(db.select(Counter.value).where(Counter.name == name)) or 0
+
+
+def tag() -> str:
+    """What a page's poller carries: it is up to date as long as this is the same."""
+    rows = dict(db.session.execute(db.select(Counter.name, Counter.value)).tuples().all())
+    return f"{rows.get('afresh', 0)}.{rows.get('change', 0)}"
+
+
+def _add_one(name: str) -> int:
+    number = db.session.scalar(
+        update(Counter).where(Counter.name == name).values(value=Counter.value + 1).returning(Counter.value)
+    )
+    assert number is not None, f"the migration creates the counter {name!r}"  # noqa: S101
+    return number
