@@ -105,7 +105,7 @@ class Job(db.Model):
     limit: Mapped[int | None]  # walltime, seconds
     cleaned: Mapped[bool] = mapped_column(default=False)
     open: Mapped[bool] = mapped_column(default=True)  # not final, or watched for a requeue: looked at in every sync
-    group: Mapped[int] = mapped_column(default=2)  # see remoteweb/jobs/groups.py: stored, so that pages and feed follow it
+    group: Mapped[int] = mapped_column(default=2)  # see remoteweb/groups.py: stored, so that pages and feed follow it
     change: Mapped[int] = mapped_column(default=0)  # the change number of the last change that a page shows
     revision: Mapped[int] = mapped_column(default=1)  # +1 per change; what an action says the person saw
     settings: Mapped[str] = mapped_column(Text, default="{}")  # JSON
