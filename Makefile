@@ -1,0 +1,48 @@
+# Two commands: `make run` and `make test`. The longer ones: check, bench, soak.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+# The first Python on this machine that is new enough; `make PYTHON=... run` chooses another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+PACKAGING := setup.cfg pyproject.toml
+
+.PHONY: run test check bench soak real-parts
+.DEFAULT_GOAL := run
+
+run: $(VENV)/installed
+	@exec $(BIN)/remoteweb serve
+
+# `make test ARGS="tests/library -k key"` runs a part.
+test: real-parts $(VENV)/installed-test
+	$(BIN)/pytest $(ARGS)
+
+soak: real-parts $(VENV)/installed-test
+	$(BIN)/pytest -m soak $(ARGS)
+
+check: $(VENV)/installed-check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: real-parts $(VENV)/installed-test
+	$(BIN)/python bench/run.py $(ARGS)
+
+real-parts:
+	@tests/cluster/install.sh
+
+# A stamp per set of packages: a second call installs nothing.
+$(VENV)/installed: $(PACKAGING) | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-%: $(PACKAGING) | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$*]'
+	@touch $@ $(VENV)/installed
+
+# real-parts may install the module venv first, hence the order-only wish.
+$(BIN)/python: | $(if $(filter test soak bench,$(MAKECMDGOALS)),real-parts)
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed, and none was found: install it, or name it with 'make PYTHON=/path/to/python3 run'." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt install python3-venv)." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,174 @@
+"""What the real parts share: naming what is missing, free ports, daemons that end with the tests, accounts."""
+
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ACCOUNT_PREFIX = "rwtest"
+
+
+def need(part: str, *commands: str, root: bool = False) -> None:
+    """Skips the test with a line that says what is missing; with REQUIRE_REAL=1 that is a failure."""
+    missing = [command for command in commands if not shutil.which(command, path=SYSTEM_PATH)]
+    if os.environ.get("REAL") == "0":
+        why = "REAL=0 leaves out the real parts"
+    elif missing:
+        why = f"this machine has no {', '.join(missing)} (tests/cluster/install.sh installs it)"
+    elif root and os.geteuid() != 0:
+        why = "it can be started by root only"
+    else:
+        return
+    (pytest.fail if os.environ.get("REQUIRE_REAL") == "1" else pytest.skip)(f"no {part}: {why}")
+
+
+def free_port() -> int:
+    """Below the range that outgoing connections are given, so that none takes it before our daemon does."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def wait_until(true: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"gave up waiting after {seconds:.0f} s: {what}")
+        time.sleep(0.05)
+
+
+@contextmanager
+def base_folder(name: str) -> Iterator[Path]:
+    """Not pytest's own temporary folder: job users and daemons of other accounts must be able to enter this one."""
+    folder = Path(tempfile.mkdtemp(prefix=f"remoteweb-{name}-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Daemon:
+    """A server in the foreground, as our child: it can be waited for, and the kernel ends it if pytest is killed."""
+
+    def __init__(
+        self, *command: str, log: Path, user: str | None = None, env: dict[str, str] | None = None
+    ) -> None:
+        prefix = ["setpriv", "--pdeathsig", "TERM"]
+        if user:
+            account = pwd.getpwnam(user)
+            prefix += [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+        self.name = Path(command[0]).name
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*prefix, "--", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={"PATH": SYSTEM_PATH, **(env or {})},
+                cwd="/",
+                start_new_session=True,
+            )
+
+    def wait_until(self, ready: Callable[[], object], seconds: float = 20.0) -> None:
+        def ready_or_dead() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(
+                    f"{self.name} ended by itself:\n{self.log.read_text(errors='replace')[-2000:]}"
+                )
+            return bool(ready())
+
+        wait_until(ready_or_dead, f"{self.name}, see {self.log}", seconds)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ends it and what it started and left (sessions, job steps)."""
+        if self.process.poll() is not None:
+            return
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.thaw()
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        end(children)
+
+
+def end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with _gone_already():
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    try:
+        yield
+    except psutil.NoSuchProcess:
+        pass
+
+
+def make_account(home: Path, shell: str, password: str) -> str:
+    """A new account of this machine, named after our pid so that a later run can tell a leftover."""
+    _remove_leftovers()
+    name = f"{ACCOUNT_PREFIX}{os.getpid()}x{random.randrange(16**4):04x}"
+    # useradd gives up at once when another one holds the lock of /etc/passwd.
+    _retry("useradd", "--create-home", "--home-dir", str(home), "--shell", shell, name)
+    _retry("chpasswd", stdin=f"{name}:{password}\n")
+    return name
+
+
+def remove_account(name: str) -> None:
+    uid = pwd.getpwnam(name).pw_uid
+    end([p for p in psutil.process_iter(["uids"]) if p.info["uids"] and p.info["uids"].real == uid])
+    _retry("userdel", name)
+
+
+def _remove_leftovers() -> None:
+    for account in pwd.getpwall():
+        pid, x, _ = account.pw_name.removeprefix(ACCOUNT_PREFIX).partition("x")
+        if (
+            account.pw_name.startswith(ACCOUNT_PREFIX)
+            and x
+            and pid.isdecimal()
+            and not psutil.pid_exists(int(pid))
+        ):
+            remove_account(account.pw_name)
+
+
+def _retry(*command: str, stdin: str = "") -> None:
+    for attempt in range(50):
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, env={"PATH": SYSTEM_PATH}, check=False
+        )
+        if done.returncode == 0:
+            return
+        time.sleep(0.1 * (attempt < 49))
+    raise RuntimeError(f"{command[0]}: {done.stderr}")

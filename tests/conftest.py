@@ -1,0 +1,108 @@
+"""Real parts for every test that asks for them, started once, on demand; and a home that is not yours."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster.parts import base_folder, need
+from cluster.slurm import Slurm
+from cluster.sshd import Sshd
+
+SLURM_COMMANDS = ("slurmctld", "slurmd", "sbatch", "munged", "setpriv")
+ACCOUNTING_COMMANDS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "mariadb")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """HOME of the test: an empty folder. No test touches the home, keys or agent of whoever runs it."""
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / ".local" / "state"))
+    for name in ("SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "SLURM_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parts_folder() -> Iterator[Path]:
+    with base_folder("tests") as folder:
+        yield folder
+
+
+def _sshd(folder: Path) -> Iterator[Sshd]:
+    need("sshd", "sshd", "ssh", "ssh-keygen", "setpriv", "useradd", root=True)
+    server = Sshd(folder)
+    yield server
+    server.stop()
+
+
+def _slurm(folder: Path, sshd: Sshd, **options: bool | str) -> Iterator[Slurm]:
+    cluster = Slurm(folder, sshd, **options)  # type: ignore[arg-type]
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def sshd(parts_folder: Path) -> Iterator[Sshd]:
+    yield from _sshd(parts_folder / "sshd")
+
+
+@pytest.fixture(scope="session")
+def slurm(parts_folder: Path, sshd: Sshd) -> Iterator[Slurm]:
+    """From here on, every login of `sshd` finds this cluster."""
+    need("Slurm with accounting", *SLURM_COMMANDS, *ACCOUNTING_COMMANDS, root=True)
+    yield from _slurm(parts_folder / "slurm", sshd)
+
+
+@pytest.fixture(scope="session")
+def slurm_without_accounting(parts_folder: Path) -> Iterator[Slurm]:
+    """A second cluster, without slurmdbd, behind an sshd of its own (`.sshd`)."""
+    need("Slurm", *SLURM_COMMANDS, root=True)
+    for own_sshd in _sshd(parts_folder / "sshd-plain"):
+        yield from _slurm(parts_folder / "slurm-plain", own_sshd, accounting=False, cluster="plain")
+
+
+@pytest.fixture
+def ssh_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty ssh-agent, found by SSH_AUTH_SOCK: the path of its socket. Fill it with `ssh-add`."""
+    need("ssh-agent", "ssh-agent", "ssh-add")
+    with base_folder("agent") as folder:  # a socket's path has a limit that pytest's own folders pass
+        path = folder / "socket"
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+        try:
+            while not path.exists():
+                assert agent.poll() is None
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+            yield path
+        finally:
+            agent.terminate()
+            agent.wait()
+
+
+@pytest.fixture(scope="session")
+def chromium(parts_folder: Path) -> Iterator[object]:
+    """Playwright's Browser, driving the system's own Chromium."""
+    need("Chromium", "chromium")
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or "/usr/bin/chromium"
+    quiet = [
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=["--no-sandbox", *quiet],
+            env={"HOME": str(parts_folder), "PATH": "/usr/bin:/bin", "TZ": "UTC"},
+        )
+        yield browser
+        browser.close()
