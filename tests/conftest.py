@@ -35,8 +35,11 @@ def parts_folder() -> Iterator[Path]:
 def _sshd(folder: Path) -> Iterator[Sshd]:
     need("sshd", "sshd", "ssh", "ssh-keygen", "setpriv", "useradd", root=True)
     server = Sshd(folder)
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def _slurm(folder: Path, sshd: Sshd, **options: bool | str) -> Iterator[Slurm]:

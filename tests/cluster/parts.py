@@ -1,4 +1,4 @@
-"""What the real parts share: naming what is missing, free ports, daemons that end with the tests, accounts."""
+"""What the real parts share: naming what is missing, ports, daemons that end with the tests, accounts."""
 
 import os
 import pwd
@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -57,7 +57,7 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 20.0) -> 
 
 @contextmanager
 def base_folder(name: str) -> Iterator[Path]:
-    """Not pytest's own temporary folder: job users and daemons of other accounts must be able to enter this one."""
+    """Not pytest's own temporary folder: job users and daemons' accounts must be able to enter this one."""
     folder = Path(tempfile.mkdtemp(prefix=f"remoteweb-{name}-", dir="/tmp"))
     folder.chmod(0o755)
     try:
@@ -67,7 +67,7 @@ def base_folder(name: str) -> Iterator[Path]:
 
 
 class Daemon:
-    """A server in the foreground, as our child: it can be waited for, and the kernel ends it if pytest is killed."""
+    """A server in the foreground, as our child: it can be waited for, and it ends if pytest is killed."""
 
     def __init__(
         self, *command: str, log: Path, user: str | None = None, env: dict[str, str] | None = None
@@ -122,17 +122,9 @@ class Daemon:
 
 def end(processes: list[psutil.Process]) -> None:
     for process in processes:
-        with _gone_already():
+        with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=5)
-
-
-@contextmanager
-def _gone_already() -> Iterator[None]:
-    try:
-        yield
-    except psutil.NoSuchProcess:
-        pass
 
 
 def make_account(home: Path, shell: str, password: str) -> str:

@@ -1,4 +1,4 @@
-"""A real single-node Slurm under one folder: munge, MariaDB, slurmdbd, slurmctld, slurmd. /etc is not touched."""
+"""A real single-node Slurm in one folder: munge, MariaDB, slurmdbd, slurmctld, slurmd. /etc is untouched."""
 
 import os
 import shutil
@@ -77,7 +77,7 @@ grant all on slurm_acct.* to slurm@'127.0.0.1';
 
 
 class Slurm:
-    """`env` is for runs on this machine; every login of `sshd` gets SLURM_CONF too. `daemons` are by name, for faults."""
+    """`env` is for runs on this machine; logins of `sshd` get it too. `daemons`, by name, are for faults."""
 
     partition = "main"
 

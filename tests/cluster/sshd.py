@@ -60,15 +60,18 @@ class Sshd:
         self._options = options
         self._environment: dict[str, str] = {}
         self._accounts: list[Account] = []
-        folder.mkdir(mode=0o755, exist_ok=True)
+        self.daemon: Daemon | None = None
+
+    def start(self) -> None:
+        self.folder.mkdir(mode=0o755, exist_ok=True)
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        make_key(folder / "host_key")
+        make_key(self.folder / "host_key")
         make_key(self.key)
         self.known_hosts.write_text(f"[{self.host}]:{self.port} {self.host_key}\n")
         main = self.account()
         self.user, self.password, self.home = main.user, main.password, main.home
         self._write_config()
-        self.daemon = Daemon(self.command, "-D", "-e", "-f", str(folder / "sshd_config"), log=self.log)
+        self.daemon = Daemon(self.command, "-D", "-e", "-f", str(self.folder / "sshd_config"), log=self.log)
         self.daemon.wait_until(self._starts)
 
     @property
@@ -81,7 +84,7 @@ class Sshd:
         return f"{self.user}@{self.host}:{self.port}"
 
     def account(self, shell: str = "/bin/bash", authorized_key: str | None = None) -> Account:
-        """One more account. `authorized_key`: its line in authorized_keys, with options perhaps; else `key`'s."""
+        """One more account. `authorized_key`: its line of authorized_keys, perhaps with options."""
         name = f"home-{len(self._accounts)}"
         password = f"pass-{os.urandom(8).hex()}"
         account = Account(make_account(self.folder / name, shell, password), password, self.folder / name)
@@ -96,6 +99,7 @@ class Sshd:
         self._environment |= values
         self._write_config()
         starts = self._starts()
+        assert self.daemon
         self.daemon.process.send_signal(signal.SIGHUP)
         self.daemon.wait_until(lambda: self._starts() > starts)
 
@@ -119,9 +123,10 @@ class Sshd:
     def ssh(self, command: str, user: str | None = None, data: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a command by OpenSSH's own client, independent of ours."""
         options = ["BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={self.known_hosts}"]
+        client = ["ssh", "-F", "none", *(f"-o{option}" for option in options)]
+        client += ["-i", str(self.key), "-p", str(self.port)]
         return subprocess.run(
-            ["ssh", "-F", "none", *(f"-o{option}" for option in options), "-i", str(self.key)]
-            + ["-p", str(self.port), f"{user or self.user}@{self.host}", "--", command],
+            [*client, f"{user or self.user}@{self.host}", "--", command],
             input=data,
             capture_output=True,
             text=True,
@@ -130,7 +135,8 @@ class Sshd:
         )
 
     def stop(self) -> None:
-        self.daemon.stop()
+        if self.daemon:
+            self.daemon.stop()
         for account in self._accounts:
             remove_account(account.user)
 
