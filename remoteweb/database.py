@@ -1,11 +1,17 @@
-"""The database: one engine, its settings, and the mark for functions that write."""
+"""The database: which one, its settings, and the mark for functions that write."""
 
 import sqlite3
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase
+
+from remoteweb.config import PREFIX, WrongSetting
+
+NAME = f"{PREFIX}SQLALCHEMY_DATABASE_URI"
 
 
 class Base(DeclarativeBase):
@@ -14,14 +20,67 @@ class Base(DeclarativeBase):
 
 db = SQLAlchemy(model_class=Base)
 
+if TYPE_CHECKING:
+    Model = Base  # what `db.Model` is made of, and all that a type checker can follow
+else:
+    Model = db.Model
+
 
 def begin_writing() -> None:
     """The first line of every function that writes.
 
     SQLite takes the write lock at once: SQLAlchemy's default would read first, and lose updates without an error.
     Reading never calls this, or a page view would wait behind a sync.
+
+    What the session has read so far ends here, since a read that turns into a write fails at once when someone else
+    wrote meanwhile: rows that were loaded before are read anew, under the lock, when they are next looked at.
     """
-    db.session.connection(execution_options={"immediate": True})
+    session = db.session()
+    if session.in_transaction():
+        if session.connection().get_execution_options().get("immediate"):
+            return  # called by one that has begun already
+        if session.new or session.dirty or session.deleted:
+            raise RuntimeError("begin_writing() has to come before the first change of the session.")
+        session.rollback()
+    session.connection(execution_options={"immediate": True})
+
+
+def database_url(setting: str | None, folder: Path) -> URL:
+    """The database that is meant: the setting, else a file in `folder`."""
+    if setting is None:
+        return URL.create("sqlite", database=str(folder / "remoteweb.sqlite"))
+    try:
+        url = make_url(setting)
+    except ArgumentError:
+        # Without the text itself: there may be a password in it.
+        raise WrongSetting(
+            f"{NAME} is not an address of a database, such as sqlite:////absolute/path."
+        ) from None
+    if url.drivername == "sqlite":
+        if not url.database or not Path(url.database).is_absolute():
+            # Otherwise cron and the page would each look in their own folder.
+            raise WrongSetting(
+                f"{NAME} needs an absolute path after sqlite:///, so four slashes: sqlite:////home/..."
+            )
+        return url
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return _postgresql(url)
+    raise WrongSetting(f"{NAME} has to begin with sqlite: or postgresql:, not with {url.drivername}:.")
+
+
+def _postgresql(url: URL) -> URL:
+    try:
+        import psycopg  # noqa: F401  an extra, so looked for only when it is asked for
+    except ImportError:
+        raise WrongSetting(
+            "PostgreSQL needs one more package: pip install 'remoteweb[postgresql]'."
+        ) from None
+    return url.set(drivername="postgresql+psycopg")
+
+
+def shown(url: URL) -> str:
+    """As a person is told of it: the file, or the address without its password."""
+    return str(url.database) if url.drivername == "sqlite" else url.render_as_string(hide_password=True)
 
 
 @event.listens_for(Engine, "connect")

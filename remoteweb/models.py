@@ -3,10 +3,10 @@
 from sqlalchemy import Float, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from remoteweb.database import db
+from remoteweb.database import Model
 
 
-class Server(db.Model):
+class Server(Model):
     """One login: (user, host, port). This machine is ("", "", 0). The lease, the interval and the back-off are per server."""
 
     __tablename__ = "server"
@@ -42,7 +42,7 @@ class Server(db.Model):
         return "this machine" if self.is_local else self.alias or self.host
 
 
-class Source(db.Model):
+class Source(Model):
     """An app's records on a server: what `update-database APP SERVER` names. Known from its first successful exchange on."""
 
     __tablename__ = "source"
@@ -64,7 +64,7 @@ class Source(db.Model):
     server: Mapped[Server] = relationship(back_populates="sources")
 
 
-class Job(db.Model):
+class Job(Model):
     """One submission. `settings` and `facts` are the record as it was read; the rest is derived from it and from the queue."""
 
     __tablename__ = "job"
@@ -115,7 +115,7 @@ class Job(db.Model):
     source: Mapped[Source | None] = relationship()
 
 
-class Event(db.Model):
+class Event(Model):
     """A change of state, written in the transaction that changes the state: what notifications and histories are made of."""
 
     __tablename__ = "event"
@@ -132,7 +132,7 @@ class Event(db.Model):
     attempt: Mapped[int] = mapped_column(default=1)
 
 
-class Action(db.Model):
+class Action(Model):
     """What a person asked for: waiting -> sending -> done | refused | unknown | gave_up, or withdrawn while waiting."""
 
     __tablename__ = "action"
@@ -146,6 +146,7 @@ class Action(db.Model):
             postgresql_where=text("state IN ('waiting', 'sending', 'unknown')"),
         ),
         Index("action_open", "source_id", "state"),
+        Index("action_job", "job_id", "id"),  # what was last asked of a job; None: submissions
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -172,7 +173,7 @@ class Action(db.Model):
     source: Mapped[Source] = relationship()
 
 
-class SyncRun(db.Model):
+class SyncRun(Model):
     """One sync of one server: waiting (a tap asked for it) -> running -> done | failed. Cron, worker and page write the same rows."""
 
     __tablename__ = "sync_run"
@@ -196,7 +197,7 @@ class SyncRun(db.Model):
     server: Mapped[Server] = relationship()
 
 
-class Counter(db.Model):
+class Counter(Model):
     """Counters updated last in the writing transaction: the largest id is not commit order on PostgreSQL."""
 
     __tablename__ = "counter"
@@ -205,7 +206,7 @@ class Counter(db.Model):
     value: Mapped[int] = mapped_column(default=0)
 
 
-class Entry(db.Model):
+class Entry(Model):
     """A way in: a printed link's token (once) or a browser's cookie. Only SHA-256 hashes are kept."""
 
     __tablename__ = "entry"

@@ -1,0 +1,49 @@
+"""remoteweb: the jobs that you run on machines reached by SSH, on your phone."""
+
+import os
+from typing import Any
+
+from flask import Flask
+
+from remoteweb import access, assets, cli, config, headers, jobs, sync, upgrade
+from remoteweb.database import database_url, db
+from remoteweb.paths import asset_folder, state_folder
+from remoteweb.secret import secret_key
+
+
+def create_app(overrides: dict[str, Any] | None = None) -> Flask:
+    """The one place where the parts are joined. Nothing is read or made when this module is imported."""
+    app = Flask(__name__, static_folder=asset_folder("static"), template_folder=asset_folder("templates"))
+    _configure(app, overrides or {})
+    db.init_app(app)
+    upgrade.init_app(app)
+    assets.init_app(app)
+    headers.init_app(app)
+    access.init_app(app)
+    app.register_blueprint(access.bp)
+    app.register_blueprint(jobs.bp)
+    app.register_blueprint(sync.bp)
+    cli.register(app)
+    return app
+
+
+def _configure(app: Flask, overrides: dict[str, Any]) -> None:
+    app.config.from_mapping(
+        MAX_CONTENT_LENGTH=1_000_000,
+        SESSION_COOKIE_NAME="remoteweb_session",
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    app.config.from_mapping(config.from_environment(os.environ))
+    app.config.from_mapping(overrides)
+    try:
+        folder = state_folder()
+        app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secret_key(folder)
+    except OSError as error:
+        raise config.WrongSetting(
+            f"The state folder cannot be used: {error.strerror}: {error.filename}. XDG_STATE_HOME can name another place."
+        ) from None
+    url = database_url(app.config["SQLALCHEMY_DATABASE_URI"], folder)
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    if url.drivername != "sqlite":
+        # A restarted database server is a reconnect, not an error page.
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True}

@@ -1,0 +1,87 @@
+"""Who may come in. Until there are accounts: the browser that opened a printed link, from its own pages, under our name."""
+
+from flask import Blueprint, Flask, Response, current_app, make_response, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from remoteweb.access.entry import COOKIE_SECONDS, is_let_in, new_link, use_link
+from remoteweb.access.origin import is_our_host, is_our_page
+from remoteweb.access.quiet import keep_tokens_out_of_logs
+
+__all__ = ["bp", "init_app", "new_link"]
+
+bp = Blueprint("access", __name__)
+
+# The only endpoints that answer a stranger. Everything else does not, also what will be added later.
+OPEN = frozenset({"static", "access.enter"})
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(_keep_out)
+    keep_tokens_out_of_logs()
+
+
+@bp.get("/enter/<token>")
+def enter(token: str) -> AnyResponse:
+    """Take the link's token, give a cookie. The one GET that changes something: a link in a terminal can be nothing else."""
+    if request.method == "HEAD" or "Sec-Purpose" in request.headers:
+        # A browser that looks ahead must not use up the link: the person has not come yet.
+        return Response(status=204)
+    cookie = use_link(token)
+    if cookie is None and not _has_cookie():
+        return _refuse(
+            401, "This link does not let you in any more", "It was used already, or is older than an hour."
+        )
+    answer = redirect("/", 303)
+    if cookie is not None:
+        answer.set_cookie(
+            cookie_name(),
+            cookie,
+            max_age=int(COOKIE_SECONDS),
+            httponly=True,
+            samesite="Lax",
+            secure=request.is_secure,
+        )
+    return answer
+
+
+def cookie_name() -> str:
+    """`remoteweb`, with the port if there is one: browsers share the cookies of a host among all its ports.
+
+    Otherwise a second remoteweb, at the other end of an SSH tunnel, would throw this one's browser out.
+    """
+    _, _, port = request.host.rpartition(":")
+    return f"remoteweb_{port}" if port.isdecimal() else "remoteweb"
+
+
+def _has_cookie() -> bool:
+    return is_let_in(request.cookies.get(cookie_name()))
+
+
+def _keep_out() -> AnyResponse | None:
+    if not is_our_host(request.host, current_app.config["ALLOWED_HOSTS"]):
+        return _refuse(
+            400,
+            "This address is not served here",
+            "The setting REMOTEWEB_ALLOWED_HOSTS lists further names, if you meant it.",
+        )
+    if not is_our_page(request):
+        return _refuse(
+            403,
+            "This did not come from a page of remoteweb",
+            "Nothing was done. Open the page and try again there; a script has to send the header Origin.",
+        )
+    if request.endpoint not in OPEN and not _has_cookie():
+        return _refuse(401, "This browser has not been let in", "It may also be that its year is over.")
+    return None
+
+
+def _refuse(status: int, title: str, sentence: str) -> Response:
+    if "HX-Request" in request.headers:
+        # A poll or a tap of a page that is open: htmx loads the whole page anew, which then says it to the person.
+        answer = make_response(f"{title}. {sentence}\n", status)
+        answer.mimetype = "text/plain"
+        answer.headers["HX-Refresh"] = "true"
+        return answer
+    return make_response(
+        render_template("access/refused.html", status=status, title=title, sentence=sentence), status
+    )

@@ -1,0 +1,135 @@
+"""The settings: what the environment may say as `REMOTEWEB_<NAME>`, and what holds when it says nothing."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+PREFIX = "REMOTEWEB_"
+
+
+class WrongSetting(click.ClickException):
+    """A click exception, because from create_app only that ends a command with a sentence and no traceback."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    name: str
+    read: Callable[[str], Any]  # raises ValueError with the end of the sentence "... has to be"
+    default: Any
+    meaning: str
+
+
+def text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("some text")
+    return value.strip()
+
+
+def secret(value: str) -> str:
+    # Not read as JSON, as Flask's own reader would: a secret of digits would become a number.
+    if len(value) < 32:
+        raise ValueError("at least 32 characters, for instance from `openssl rand -hex 32`")
+    return value
+
+
+def switch(value: str) -> bool:
+    try:
+        return {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }[value.strip().lower()]
+    except KeyError:
+        raise ValueError("on or off") from None
+
+
+def seconds(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    # "nan" and "inf" are floats too, and a sync every 0 s would get a person banned.
+    if not 1 <= number <= 7 * 86400:
+        raise ValueError("a number of seconds from 1 to 604800")
+    return number
+
+
+def hosts(value: str) -> frozenset[str]:
+    names = frozenset(part.strip().lower() for part in value.split(",") if part.strip())
+    if not names or any(set(name) & set("/@ *") for name in names):
+        raise ValueError("names separated by commas, such as jobs.example.org,jobs.example.org:8443")
+    return names
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "SQLALCHEMY_DATABASE_URI",
+            text,
+            None,
+            "Where the database is: `sqlite:////absolute/path` or `postgresql://user@host/name`. "
+            "Without it: `remoteweb.sqlite` in the state folder.",
+        ),
+        Setting(
+            "SECRET_KEY",
+            secret,
+            None,
+            "What signs the session, at least 32 characters. Without it: made once and kept in `secret`, in the state folder.",
+        ),
+        Setting("SYNC_NOW", switch, True, "Whether the pages offer the button “Sync now”: `on` or `off`."),
+        Setting("LOCAL_INTERVAL", seconds, 10.0, "Seconds between two syncs of this machine."),
+        Setting(
+            "SERVER_INTERVAL",
+            seconds,
+            60.0,
+            "Seconds between two syncs of a server, when nothing waits for it.",
+        ),
+        Setting(
+            "MIN_INTERVAL",
+            seconds,
+            10.0,
+            "Seconds that lie between two syncs of a server at least, whatever waits.",
+        ),
+        Setting(
+            "ALLOWED_HOSTS",
+            hosts,
+            frozenset(),
+            "Names, besides localhost, 127.0.0.1 and [::1], under which a browser may ask for the pages, separated by commas. "
+            "Each with its port, unless every port will do.",
+        ),
+    )
+}
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Every setting with its value. A name that is not ours stops the start: it is a mistyped one of ours."""
+    values = {setting.name: setting.default for setting in SETTINGS.values()}
+    for variable in sorted(environment):
+        if not variable.startswith(PREFIX):
+            continue
+        setting = SETTINGS.get(variable.removeprefix(PREFIX))
+        if setting is None:
+            raise WrongSetting(f"{variable} is not a setting.{_did_you_mean(variable)}")
+        try:
+            values[setting.name] = setting.read(environment[variable])
+        except ValueError as error:
+            # Without the value: it may be a secret, or an address with a password in it.
+            raise WrongSetting(f"{variable} has to be {error}.") from None
+    return values
+
+
+def _did_you_mean(variable: str) -> str:
+    near = difflib.get_close_matches(variable, [PREFIX + name for name in SETTINGS], n=1)
+    return f" Did you mean {near[0]}?" if near else " docs/settings.md lists them all."

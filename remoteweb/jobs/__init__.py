@@ -1,0 +1,5 @@
+"""The blueprint `jobs`."""
+
+from flask import Blueprint
+
+bp = Blueprint("jobs", __name__)

@@ -1,0 +1,5 @@
+"""The blueprint `sync`."""
+
+from flask import Blueprint
+
+bp = Blueprint("sync", __name__)

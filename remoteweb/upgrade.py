@@ -1,0 +1,155 @@
+"""Creating and upgrading the database: one process at a time, after a copy, whole or not at all."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from flask import Flask
+from flask_alembic import Alembic
+from sqlalchemy import Connection, MetaData, Table, inspect, select, text
+from sqlalchemy.exc import DatabaseError
+
+from remoteweb.database import db, shown
+from remoteweb.paths import asset_folder
+
+COPIES = 3  # kept, the newest ones
+LOCK_SECONDS = 60.0
+ADVISORY_LOCK = 0x72656D6F7465  # "remote": any number will do, as long as every version has the same
+
+# run_mkdir would write into the installed package at every start.
+# Its own commands (`db upgrade`) would take neither lock nor copy, so they are not offered.
+alembic = Alembic(run_mkdir=False, command_name="")
+logging.getLogger("alembic").setLevel(logging.WARNING)  # its notes on each step are no news to a person
+
+
+class UpgradeRefused(click.ClickException):
+    """The database is left as it was; the sentence says why."""
+
+
+def init_app(app: Flask) -> None:
+    app.config["ALEMBIC"] = {"script_location": str(asset_folder("migrations"))}
+    app.config["ALEMBIC_CONTEXT"] = {"include_object": _is_of_a_model}
+    alembic.init_app(app)
+
+
+def upgrade_database(app: Flask) -> None:
+    """Create the database, or bring it to this version. Raises UpgradeRefused, with the database as it was."""
+    # A context of its own: Flask-Alembic's connection stays in its transaction until the context ends.
+    with app.app_context():
+        try:
+            if db.engine.dialect.name == "sqlite":
+                _upgrade_file(Path(str(db.engine.url.database)))
+            else:
+                _upgrade_server()
+        except (DatabaseError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise UpgradeRefused(
+                f"The database {shown(db.engine.url)} cannot be used: {str(reason).strip()}."
+            ) from error
+
+
+def _upgrade_file(path: Path) -> None:
+    # The lock comes before the first connection: of several first starts, most died over the switch to WAL otherwise.
+    with _locked(path.with_name(path.name + ".lock")):
+        _make_file(path)
+        present = _present_version()
+        if present == _versions_here():
+            return
+        if present:
+            _copy(path, "-".join(sorted(present)))
+        alembic.migration_context.connection.execution_options(immediate=True)
+        alembic.upgrade()
+
+
+def _upgrade_server() -> None:
+    with db.engine.begin() as connection:
+        # Before the version is read: two would both find that there is something to do.
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        if _present_version() != _versions_here():
+            alembic.upgrade()
+
+
+def _versions_here() -> set[str]:
+    return set(alembic.script_directory.get_heads())
+
+
+def _present_version() -> set[str]:
+    """The version of the database, empty for a new one. Refuses what is newer, and what is not ours."""
+    with db.engine.connect() as connection:
+        present = _recorded_version(connection)
+    known = {script.revision for script in alembic.script_directory.walk_revisions()}
+    if not present <= known:
+        raise UpgradeRefused(
+            f"The database {shown(db.engine.url)} was made by a newer remoteweb. "
+            "Start that version, or restore one of the copies that lie beside the database."
+        )
+    return present
+
+
+def _recorded_version(connection: Connection) -> set[str]:
+    tables = inspect(connection).get_table_names()
+    if "alembic_version" in tables:
+        table = Table("alembic_version", MetaData(), autoload_with=connection)
+        return set(connection.scalars(select(table.c.version_num)))
+    if tables:
+        raise UpgradeRefused(
+            f"{shown(db.engine.url)} is the database of another program. Nothing was changed in it."
+        )
+    return set()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as file:
+        give_up = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise UpgradeRefused(
+                        f"Another process has been upgrading the database for {LOCK_SECONDS:.0f} s. Try again when it is done."
+                    ) from None
+                time.sleep(0.05)
+        yield
+
+
+def _make_file(path: Path) -> None:
+    """A new file belongs to its owner alone, whatever the umask; one that exists keeps the mode that somebody gave it."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with contextlib.closing(sqlite3.connect(path, timeout=15)) as connection:
+        # Kept in the file, so here and not at each connection.
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _copy(path: Path, version: str) -> None:
+    """The file as it is now, beside it, as `<name>.<version>.<time>.copy`."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = path.with_name(f"{path.name}.{version}.{stamp}.copy")
+    draft = target.with_name(target.name + ".part")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    # The backup interface, since a copied file lacks what still lies in the WAL.
+    with (
+        contextlib.closing(sqlite3.connect(path)) as source,
+        contextlib.closing(sqlite3.connect(draft)) as copy,
+    ):
+        source.backup(copy)
+    draft.rename(target)
+    copies = sorted(path.parent.glob(f"{path.name}.*.copy"), key=lambda file: file.stat().st_mtime_ns)
+    for old in copies[:-COPIES]:
+        old.unlink()
+
+
+def _is_of_a_model(_object: object, name: str | None, _kind: str, _reflected: bool, _other: object) -> bool:
+    """The search index is no model: it is a virtual table (with shadow tables of its own) on SQLite, an index on PostgreSQL."""
+    return not (name or "").startswith("job_search")
