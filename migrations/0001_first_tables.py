@@ -219,7 +219,7 @@ def _counters_and_entries():
 
 
 def _search_on_sqlite():
-    """An index over groups of three letters, kept by triggers; `job` holds the text, so it is not stored twice."""
+    """An index over groups of three letters, kept by triggers. The text itself stays in `job` alone."""
     op.execute(
         "CREATE VIRTUAL TABLE job_search USING fts5("
         "name, scheduler_id, content='job', content_rowid='id', tokenize='trigram')"
@@ -249,7 +249,8 @@ def _search_on_postgresql():
         with connection.begin_nested():
             connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
             connection.exec_driver_sql(
-                "CREATE INDEX job_search_trigram ON job USING gin (name gin_trgm_ops, scheduler_id gin_trgm_ops)"
+                "CREATE INDEX job_search_trigram ON job "
+                "USING gin (name gin_trgm_ops, scheduler_id gin_trgm_ops)"
             )
     except sa.exc.DBAPIError:
         # Not installed, or not allowed: the search then reads every row, which is slower and finds the same.

@@ -40,7 +40,8 @@ def _configure(app: Flask, overrides: dict[str, Any]) -> None:
         app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secret_key(folder)
     except OSError as error:
         raise config.WrongSetting(
-            f"The state folder cannot be used: {error.strerror}: {error.filename}. XDG_STATE_HOME can name another place."
+            f"The state folder cannot be used: {error.strerror}: {error.filename}. "
+            "XDG_STATE_HOME can name another place."
         ) from None
     url = database_url(app.config["SQLALCHEMY_DATABASE_URI"], folder)
     app.config["SQLALCHEMY_DATABASE_URI"] = url

@@ -1,4 +1,4 @@
-"""The addresses of our own style sheets, scripts and pictures: kept for a year, and renamed when their content changes."""
+"""Addresses of style sheets, scripts and pictures: kept for a year, renamed when their content changes."""
 
 import hashlib
 from functools import lru_cache
@@ -13,7 +13,7 @@ def init_app(app: Flask) -> None:
 
 
 def asset_url(name: str) -> str:
-    """`/static/<name>?v=<hash of its content>`. A name that does not exist is an error here, not a broken page."""
+    """`/static/<name>?v=<hash of its content>`. A missing file is an error here, not a broken page."""
     return url_for("static", filename=name, v=_version(name))
 
 

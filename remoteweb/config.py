@@ -12,7 +12,7 @@ PREFIX = "REMOTEWEB_"
 
 
 class WrongSetting(click.ClickException):
-    """A click exception, because from create_app only that ends a command with a sentence and no traceback."""
+    """A click exception: from create_app, only that ends a command with a sentence and no traceback."""
 
     exit_code = 1
 
@@ -86,7 +86,8 @@ SETTINGS = {
             "SECRET_KEY",
             secret,
             None,
-            "What signs the session, at least 32 characters. Without it: made once and kept in `secret`, in the state folder.",
+            "What signs the session, at least 32 characters. "
+            "Without it: made once, and kept as `secret` in the state folder.",
         ),
         Setting("SYNC_NOW", switch, True, "Whether the pages offer the button “Sync now”: `on` or `off`."),
         Setting("LOCAL_INTERVAL", seconds, 10.0, "Seconds between two syncs of this machine."),
@@ -106,8 +107,8 @@ SETTINGS = {
             "ALLOWED_HOSTS",
             hosts,
             frozenset(),
-            "Names, besides localhost, 127.0.0.1 and [::1], under which a browser may ask for the pages, separated by commas. "
-            "Each with its port, unless every port will do.",
+            "Names, besides localhost, 127.0.0.1 and [::1], under which a browser may ask for the pages, "
+            "separated by commas. Each with its port, unless every port will do.",
         ),
     )
 }

@@ -29,11 +29,11 @@ else:
 def begin_writing() -> None:
     """The first line of every function that writes.
 
-    SQLite takes the write lock at once: SQLAlchemy's default would read first, and lose updates without an error.
+    SQLite takes the write lock at once: SQLAlchemy's default would read first, and lose updates silently.
     Reading never calls this, or a page view would wait behind a sync.
 
-    What the session has read so far ends here, since a read that turns into a write fails at once when someone else
-    wrote meanwhile: rows that were loaded before are read anew, under the lock, when they are next looked at.
+    What the session has read so far ends here, since a read that turns into a write fails at once when
+    someone else wrote meanwhile: rows loaded before are read anew, under the lock, at the next look.
     """
     session = db.session()
     if session.in_transaction():

@@ -39,7 +39,7 @@ def init_app(app: Flask) -> None:
 
 
 def upgrade_database(app: Flask) -> None:
-    """Create the database, or bring it to this version. Raises UpgradeRefused, with the database as it was."""
+    """Create the database, or bring it to this version. After an UpgradeRefused it is as it was before."""
     # A context of its own: Flask-Alembic's connection stays in its transaction until the context ends.
     with app.app_context():
         try:
@@ -55,7 +55,7 @@ def upgrade_database(app: Flask) -> None:
 
 
 def _upgrade_file(path: Path) -> None:
-    # The lock comes before the first connection: of several first starts, most died over the switch to WAL otherwise.
+    # The lock comes before the first connection: several first starts would quarrel over the switch to WAL.
     with _locked(path.with_name(path.name + ".lock")):
         _make_file(path)
         present = _present_version()
@@ -63,7 +63,9 @@ def _upgrade_file(path: Path) -> None:
             return
         if present:
             _copy(path, "-".join(sorted(present)))
-        alembic.migration_context.connection.execution_options(immediate=True)
+        connection = alembic.migration_context.connection
+        assert connection is not None  # noqa: S101  it is None only when SQL is written to a file
+        connection.execution_options(immediate=True)
         alembic.upgrade()
 
 
@@ -115,14 +117,15 @@ def _locked(path: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > give_up:
                     raise UpgradeRefused(
-                        f"Another process has been upgrading the database for {LOCK_SECONDS:.0f} s. Try again when it is done."
+                        f"Another process has been upgrading the database for {LOCK_SECONDS:.0f} s. "
+                        "Try again when it is done."
                     ) from None
                 time.sleep(0.05)
         yield
 
 
 def _make_file(path: Path) -> None:
-    """A new file belongs to its owner alone, whatever the umask; one that exists keeps the mode that somebody gave it."""
+    """A new file is its owner's alone, whatever the umask; an older one keeps the mode that it was given."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with contextlib.closing(sqlite3.connect(path, timeout=15)) as connection:
@@ -151,5 +154,5 @@ def _copy(path: Path, version: str) -> None:
 
 
 def _is_of_a_model(_object: object, name: str | None, _kind: str, _reflected: bool, _other: object) -> bool:
-    """The search index is no model: it is a virtual table (with shadow tables of its own) on SQLite, an index on PostgreSQL."""
+    """The search is no model: on SQLite a virtual table with shadow tables, on PostgreSQL indexes."""
     return not (name or "").startswith("job_search")

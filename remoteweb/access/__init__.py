@@ -1,4 +1,4 @@
-"""Who may come in. Until there are accounts: the browser that opened a printed link, from its own pages, under our name."""
+"""Who may come in. Until there are accounts: a browser that opened a printed link."""
 
 from flask import Blueprint, Flask, Response, current_app, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -22,7 +22,10 @@ def init_app(app: Flask) -> None:
 
 @bp.get("/enter/<token>")
 def enter(token: str) -> AnyResponse:
-    """Take the link's token, give a cookie. The one GET that changes something: a link in a terminal can be nothing else."""
+    """Take the link's token, give a cookie.
+
+    The one GET that changes something: a link that is opened from a terminal can be nothing else.
+    """
     if request.method == "HEAD" or "Sec-Purpose" in request.headers:
         # A browser that looks ahead must not use up the link: the person has not come yet.
         return Response(status=204)
@@ -71,13 +74,15 @@ def _keep_out() -> AnyResponse | None:
             "Nothing was done. Open the page and try again there; a script has to send the header Origin.",
         )
     if request.endpoint not in OPEN and not _has_cookie():
-        return _refuse(401, "This browser has not been let in", "It may also be that its year is over.")
+        return _refuse(
+            401, "This browser has not been let in", "A link that you open once lets it in, for a year."
+        )
     return None
 
 
 def _refuse(status: int, title: str, sentence: str) -> Response:
     if "HX-Request" in request.headers:
-        # A poll or a tap of a page that is open: htmx loads the whole page anew, which then says it to the person.
+        # A poll or a tap of an open page: htmx then loads the page anew, which says it to the person.
         answer = make_response(f"{title}. {sentence}\n", status)
         answer.mimetype = "text/plain"
         answer.headers["HX-Refresh"] = "true"

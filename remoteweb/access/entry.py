@@ -1,4 +1,4 @@
-"""Ways in: a link that works once, and the cookie that it leaves. The database knows only their SHA-256 digests."""
+"""Ways in: a link that works once, and the cookie that it leaves. Only their digests are stored."""
 
 import hashlib
 import secrets
@@ -44,7 +44,7 @@ def use_link(token: str) -> str | None:
 def is_let_in(cookie: str | None) -> bool:
     if not cookie:
         return False
-    # On a connection of its own: in the session it would open a transaction, which a later write could not join.
+    # Not in the session: a view that writes would first have to end the transaction that this opens.
     with db.engine.connect() as connection:
         return (
             connection.scalar(

@@ -11,7 +11,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(:[0-9]{1,5})?\Z")
 
 
 def is_our_host(host: str, allowed: frozenset[str]) -> bool:
-    """Whether `Host` is a name of ours: with a foreign one, a page elsewhere has pointed its own name at this machine.
+    """Whether `Host` is a name of ours. With a foreign one, somebody's page has pointed its own name at us.
 
     Flask's TRUSTED_HOSTS is not used, because it refuses `[::1]:8000` however it is written.
     """
@@ -22,8 +22,8 @@ def is_our_host(host: str, allowed: frozenset[str]) -> bool:
 def is_our_page(request: Request) -> bool:
     """Whether a changing request was sent by one of our own pages, or by the person directly.
 
-    Every browser says so in Sec-Fetch-Site (on https, and on localhost) or at least in Origin. What says neither is
-    no browser, and is refused too: a script can send Origin, and a gap that is left open for it is open for all.
+    Every browser says so in Sec-Fetch-Site (on https, and on localhost) or at least in Origin. What says
+    neither is no browser, and is refused: a script can send Origin, and a gap for it would be one for all.
     "same-site" is refused: another port of localhost is another program.
     """
     if request.method in SAFE_METHODS:

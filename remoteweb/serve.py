@@ -1,0 +1,127 @@
+"""Serving the pages on this machine, with the sync worker beside them: what `remoteweb serve` runs."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from remoteweb import access
+from remoteweb.database import db, shown
+from remoteweb.upgrade import upgrade_database
+from remoteweb.version import __version__
+
+BACKLOG = 128
+
+
+class CannotListen(click.ClickException):
+    """Nothing was started."""
+
+
+class LocalServer(BaseApplication):  # type: ignore[misc]
+    """One process that answers, with eight threads: small, and the sync worker lives in it once."""
+
+    def __init__(self, app: Flask, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
+        self.app, self.sockets, self.ready = app, sockets, ready
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = {
+            "bind": [f"fd://{one.detach()}" for one in self.sockets],
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": 8,
+            "graceful_timeout": 5,
+            "loglevel": "warning",  # and no access log, which is off unless it is asked for
+            "control_socket_disable": True,  # it would be written into ~/.gunicorn
+            "post_worker_init": self._begin,
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return self.app
+
+    def _begin(self, worker: Any) -> None:
+        # Here, in the process that answers: a thread that was started before the fork would not live in it.
+        from remoteweb.sync.worker import start
+
+        start(self.app)
+        if worker.age == 1:  # not when a worker takes the place of one that was killed
+            self.ready()
+
+
+def serve(app: Flask, port: int = 8000) -> None:
+    """Bring the database up to date, then serve on http://localhost:<port>/ until a signal ends it."""
+    upgrade_database(app)
+    sockets = _listen(port)
+    with app.app_context():
+        link = access.new_link(f"http://localhost:{port}")
+        database = shown(db.engine.url)
+        db.engine.dispose()  # no connection may be shared across the fork
+    LocalServer(app, sockets, lambda: click.echo(_welcome(database, link))).run()
+
+
+def _welcome(database: str, link: str) -> str:
+    return (
+        f"remoteweb {__version__}\n"
+        f"Database  {database}\n"
+        f"Open      {link}\n"
+        "The link lets one browser in, once, within an hour; `remoteweb link` prints another. Ctrl-C ends it."
+    )
+
+
+def _listen(port: int) -> list[socket.socket]:
+    """Both loopback addresses, or the one that there is.
+
+    A port that is taken on either of them is refused: "localhost" may mean that one, and another program
+    would be given the link.
+    """
+    families = [(socket.AF_INET, "127.0.0.1")]
+    if _has_ipv6_loopback():
+        families.append((socket.AF_INET6, "::1"))
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(_bound(family, address, port)) for family, address in families]
+        opened.pop_all()
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind((address, port))
+        one.listen(BACKLOG)
+    except OSError as error:
+        one.close()
+        raise CannotListen(_why_not(error, port)) from None
+    return one
+
+
+def _why_not(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} is in use. If that is remoteweb, `remoteweb link` prints a link into it; "
+            f"otherwise choose another port: remoteweb serve --port {port + 1 if port < 65535 else 8000}."
+        )
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs root: choose one from 1024 on, for instance remoteweb serve --port 8000."
+    return f"Port {port} cannot be served: {error.strerror}."
+
+
+def _has_ipv6_loopback() -> bool:
+    # gunicorn itself would try for five seconds, and then give up altogether.
+    if not socket.has_ipv6:
+        return False
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
