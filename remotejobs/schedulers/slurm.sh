@@ -1,0 +1,239 @@
+# Slurm's verbs on the server, for probe.sh. POSIX sh and awk; runs with LC_ALL=C, TZ=UTC, `set -f`, $WORD and $BOUND set.
+#
+# The lines of slurm_query, one shape for queue (q) and accounting (a), fields as Slurm prints them, times since 1970:
+#   q|WORD|ID|ATTEMPT|SUBMIT|STATE|EXIT|START|END|LIMIT|PARTITION|NODES|REASON
+#   n|WORD|ID|SUBMITTED        asked about, and the queue does not list it (a job without any line was not asked about)
+#   accounting complete|none|failed|unasked
+#
+# What was found out on real clusters, and why it is done like this:
+# - Only `squeue -O` has the number of restarts. Separators in -O came with 20.02, fixed columns are in every version
+#   (squeue cuts each field to its width), so the columns are cut by position. No name, path or comment is asked for:
+#   a newline in one of them would forge a row. That is also why `Command` is no second witness of who a job is; (cluster,
+#   id, submit time) is exact, and costs nothing.
+# - A requeue moves the submit time and counts the restarts up; accounting keeps a row per attempt, each with its own submit
+#   time. So attempt 1 must have our submit time to the second, a later one must have a later time.
+# - `SLURM_TIME_FORMAT=%s` makes every command print seconds since 1970: no zone, no summer time.
+# - `mine` in an accounting line's REASON: the one who cancelled it is the user whose job it is.
+# - A dead slurmctld costs squeue 10 s, and a frozen one costs `scontrol ping` 10 s too: hence the short bound on the ping.
+
+slurm_nl='
+'
+# The states in which a job has ended. A word that we do not know is taken for a living one: nothing is said to be over
+# without proof. The second list may come back under the same id, and counts as over when it stayed so for 15 minutes.
+slurm_words='function words(list, into,   n, i, word) { n = split(list, word, " "); for (i = 1; i <= n; i++) into[word[i]] = 1 }
+  BEGIN { words("COMPLETED FAILED TIMEOUT OUT_OF_MEMORY CANCELLED DEADLINE REVOKED", over)
+    words("PREEMPTED NODE_FAIL BOOT_FAIL RECONFIG_FAIL", perhaps) }'
+
+slurm_here() { command -v squeue >/dev/null 2>&1 && command -v sbatch >/dev/null 2>&1 && command -v scontrol >/dev/null 2>&1; }
+
+# Says "down" only where the answer says so (a site may forbid or wrap scontrol: then squeue itself shall tell).
+slurm_up() {
+  case $(${BOUND% *} 3 scontrol ping </dev/null 2>/dev/null || echo "status $?") in
+    *' UP'* | *'/UP'*) return 0 ;;
+    *DOWN* | *'status 124'* | *'status 137'* | *'status 143'*) return 1 ;;
+  esac
+}
+
+slurm_config() { $BOUND scontrol show config </dev/null 2>/dev/null | awk -v name="$1" '$1 == name && $2 == "=" { print $3; exit }'; }
+
+slurm_cluster() {
+  slurm_up || return 1
+  _cluster=$(slurm_config ClusterName)
+  case $_cluster in '' | *[!A-Za-z0-9._-]*) return 1 ;; esac
+  printf '%s\n' "$_cluster"
+}
+
+# Settings in a person's rc files would change what the commands print, or whom they ask. Called in subshells: jobs that are
+# no Slurm jobs must not inherit the format.
+slurm_clean() {
+  unset SQUEUE_FORMAT SQUEUE_FORMAT2 SQUEUE_STATES SQUEUE_USERS SQUEUE_PARTITION SQUEUE_ACCOUNT SQUEUE_QOS SQUEUE_NAMES \
+    SQUEUE_LICENSES SQUEUE_SORT SQUEUE_ARRAY SQUEUE_ARRAY_UNIQUE SQUEUE_PRIORITY SQUEUE_FEDERATION SLURM_CLUSTERS \
+    SCANCEL_STATE SCANCEL_NAME SCANCEL_PARTITION SCANCEL_QOS SCANCEL_USER SCANCEL_WCKEY SCANCEL_ACCOUNT SCANCEL_INTERACTIVE \
+    SCANCEL_VERBOSE SCANCEL_BATCH SCANCEL_CTLD SCANCEL_FULL SCANCEL_HURRY SACCT_FEDERATION SACCT_LOCAL
+  export SLURM_TIME_FORMAT=%s
+}
+
+slurm_squeue() (
+  slurm_clean
+  $BOUND squeue -h -a -t all -u "$(id -u)" "$@" </dev/null 2>/dev/null \
+    -O jobid:12,restartcnt:8,submittime:20,state:16,exit_code:12,starttime:20,endtime:20,timelimit:16,partition:64,nodelist:64,reason:80
+)
+
+slurm_columns='function column(from, width,   text) {
+    text = substr($0, from, width); gsub(/^ +| +$/, "", text); gsub(/[|\001-\037\177]/, "/", text); return text }
+  function cut_row() { id = column(1, 12); attempt = column(13, 8); submit = column(21, 20); state = column(41, 16)
+    if (id !~ /^[0-9]+$/ || attempt !~ /^[0-9]+$/ || submit !~ /^[0-9]+$/ || state !~ /^[A-Z_]+$/) return 0
+    attempt++; return 1 }'
+
+# The date of a time, for sacct -S.
+slurm_date='function day(seconds,   z, era, doe, yoe, doy, mp, y, m) {
+    z = int(seconds / 86400) + 719468; era = int(z / 146097); doe = z - era * 146097
+    yoe = int((doe - int(doe / 1460) + int(doe / 36524) - int(doe / 146096)) / 365); y = yoe + era * 400
+    doy = doe - (365 * yoe + int(yoe / 4) - int(yoe / 100)); mp = int((5 * doy + 2) / 153)
+    m = mp < 10 ? mp + 3 : mp - 9; if (m <= 2) y++
+    return sprintf("%04d-%02d-%02d", y, m, doy - int((153 * mp + 2) / 5) + 1) }'
+
+# The open jobs, then the queue: their rows, what the queue lacks, and as the last line whom accounting is to be asked about:
+# "ask SINCE IDS IDS ...", 200 ids to a command. Ends 0 if the queue answer is complete.
+slurm_queue_rows="$slurm_words$slurm_columns$slurm_date"'
+  !queue && $0 == "--" { queue = 1; next }
+  !queue { if ($1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/) { order[++n] = $1 " " $2; since[$1] = since[$1] " " $2 " " }; next }
+  $1 == "status" { status = $2; next }
+  $0 == "" { next }
+  !cut_row() { odd++; next }
+  !(id in since) { next }
+  attempt == 1 && !index(since[id], " " submit " ") { next }  # the id was used again, for another job
+  { live = !(state in over || state in perhaps); count = split(since[id], mine, " ")
+    for (i = 1; i <= count; i++) if (attempt == 1 ? mine[i] == submit : mine[i] + 0 <= submit + 0) {
+      listed[id " " mine[i]] = 1; if (live) alive[id " " mine[i]] = 1 }
+    print "q|" word "|" id "|" attempt "|" submit "|" state "|" column(57, 12) "|" column(69, 20) "|" column(89, 20) "|" \
+      column(109, 16) "|" column(125, 64) "|" column(189, 64) "|" column(253, 80) }
+  END {
+    if (status != "0" || odd) { print "ask"; exit 1 }
+    for (i = 1; i <= n; i++) { split(order[i], job, " ")
+      if (!(order[i] in listed)) print "n|" word "|" job[1] "|" job[2]
+      if (order[i] in alive) continue
+      if (earliest == "" || job[2] + 0 < earliest + 0) earliest = job[2]
+      ids = ids (asked++ % 200 ? "," : " ") job[1] }
+    print "ask" (asked ? " " day(earliest - 86400) ids : "") }'
+
+slurm_query() {
+  _open=$(cat)
+  _queue=$({ printf '%s\n--\n' "$_open"
+    slurm_up && slurm_squeue
+    printf '\nstatus %s\n' $?; } | awk -v word="$WORD" "$slurm_queue_rows") || { slurm_say "${_queue%ask*}"; echo accounting unasked; return 1; }
+  _ask=${_queue##*"$slurm_nl"}
+  slurm_say "${_queue%"$_ask"}"
+  if [ "$_ask" = ask ]; then echo accounting unasked; else slurm_accounting ${_ask#ask }; fi
+  return 0
+}
+
+slurm_say() { [ -z "$1" ] || printf '%s\n' "${1%"$slurm_nl"}"; }
+
+# slurm_accounting SINCE IDS...: a window alone omits what was cancelled while held, so the ids are asked for.
+slurm_accounting() {
+  _since=$1; shift
+  _rows=$({ printf '%s\n--\n' "$_open"
+    for _ids in "$@"; do
+      slurm_sacct -S "$_since" -j "$_ids"
+      printf '\nstatus %s\n' $?
+    done; } | awk -F '|' -v word="$WORD" -v uid="$(id -u)" "$slurm_accounting_rows")
+  _status=$?
+  slurm_say "$_rows"
+  if [ $_status = 0 ]; then echo accounting complete; elif slurm_no_accounting; then echo accounting none; else echo accounting failed; fi
+}
+
+slurm_no_accounting() { case $(slurm_config AccountingStorageType) in accounting_storage/none | '(null)') ;; *) return 1 ;; esac; }
+
+slurm_sacct() (
+  slurm_clean
+  ${BOUND% *} 10 sacct -n -P -X -D -u "$(id -u)" "$@" </dev/null 2>/dev/null \
+    --format=JobIDRaw,Submit,State,ExitCode,Start,End,Timelimit,Partition,NodeList
+)
+
+# One row per attempt, in whatever order. They are numbered by their submit times, from the one that is ours to the second,
+# and as long as the one before says that it may come again: after a plain end, the same id is another job.
+slurm_accounting_rows="$slurm_words"'
+  !rows && $0 == "--" { rows = 1; next }
+  !rows { split($0, job, " "); order[++n] = job[1] " " job[2]; next }
+  $0 ~ /^status / { if ($0 != "status 0") failed = 1; next }
+  NF == 9 && $1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ {
+    if (!(($1, $2) in row)) { at = ++count[$1]; while (at > 1 && time[$1, at - 1] + 0 > $2 + 0) { time[$1, at] = time[$1, at - 1]; at-- }; time[$1, at] = $2 }
+    row[$1, $2] = $0; next }
+  $0 != "" { failed = 1 }
+  END {
+    for (i = 1; i <= n; i++) { split(order[i], job, " "); id = job[1]; attempt = 0
+      for (k = 1; k <= count[id]; k++) {
+        if (!attempt && time[id, k] != job[2]) continue
+        attempt++; $0 = row[id, time[id, k]]
+        print "a|" word "|" id "|" attempt "|" $2 "|" $3 "|" $4 "|" $5 "|" $6 "|" $7 "|" $8 "|" $9 "|" ($3 == "CANCELLED by " uid ? "mine" : "")
+        split($3, first, " "); if (first[1] in over) break } }
+    exit failed }'
+
+# An attempt that was requeued has an ending once a later one has.
+slurm_endings() {
+  awk -F '|' -v word="$WORD" -v now="${NOW:-$(date +%s)}" "$slurm_words"'
+    $1 == "accounting none" { none = 1 }
+    ($1 == "q" || $1 == "a") && $2 == word && NF == 13 { line[++n] = $0 }
+    END { for (i = n; i; i--) {
+        $0 = line[i]; split($6, first, " ")
+        if ($1 == "q" && !none) continue
+        ended = first[1] in over || ((first[1] in perhaps) && ($9 !~ /^[0-9]+$/ || now - $9 > 900)) || ($1 == "a" && later == $3)
+        if (!ended) continue
+        later = $3; text = $1; for (k = 3; k <= NF; k++) text = text "|" $k
+        print $3, $4, text } }'
+}
+
+slurm_live() {
+  awk -F '|' -v word="$WORD" "$slurm_words"' $1 == "q" && $2 == word && NF == 13 && !($6 in over || $6 in perhaps) { print $3, $4, $5 }'
+}
+
+# A name that Slurm's lists of names take for one name.
+slurm_name() { case $1 in '' | *[!A-Za-z0-9._+-]*) return 1 ;; esac; }
+
+# slurm_find NAME: by exact name. With a list of states, sacct shows what was cancelled while held, which it else omits.
+slurm_find() {
+  slurm_name "$1" && slurm_up || return 1
+  _queue=$({ slurm_squeue --name="$1"; printf '\nstatus %s\n' $?; } | awk "$slurm_columns"'
+    $1 == "status" { status = $2; next } $0 == "" { next } cut_row() { print id, submit; next } { odd = 1 } END { exit status != 0 || odd }') || return 1
+  [ -z "$_queue" ] || { printf '%s\n' "$_queue"; return 0; }
+  _rows=$(slurm_sacct --name="$1" -S "$(slurm_day_before 8)" -E now -s CA,CD,F,TO,NF,BF,PR,RQ,DL,OOM,PD,R,S) || { slurm_no_accounting; return; }
+  printf '%s\n' "$_rows" | awk -F '|' '$1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ && (!($1 in first) || $2 + 0 < first[$1] + 0) { first[$1] = $2 }
+    END { for (id in first) print id, first[id] }'
+}
+
+slurm_day_before() { awk -v now="${NOW:-$(date +%s)}" -v days="$1" "$slurm_date"' BEGIN { print day(now - days * 86400) }'; }
+
+# slurm_submit_held NAME SCRIPT: "ID SUBMITTED", or one sentence on stderr. 75: not known whether it was taken.
+# The job must not inherit what this program set for itself, nor the Slurm job that a login shell may stand in.
+slurm_submit_held() {
+  slurm_name "$1" || { echo "The name $1 cannot be given to a Slurm job." >&2; return 2; }
+  _said=$(unset TZ LC_ALL $(env | sed -n 's/^\(SLURM_[A-Z0-9_]*\)=.*/\1/p' | grep -v '^SLURM_CONF$') SBATCH_WAIT SBATCH_ARRAY_INX
+    $BOUND sbatch --parsable --hold --job-name="$1" "$2" </dev/null 2>&1)
+  _status=$?
+  _id=$(printf '%s\n' "$_said" | awk '/^[0-9]+(;[A-Za-z0-9._-]+)?$/ { split($0, part, ";"); id = part[1] } END { print id }')
+  if [ $_status = 0 ] && [ -n "$_id" ]; then slurm_submitted "$_id"; return; fi
+  case $_status:$_said in
+    0:* | 124:* | 13[0-9]:* | 14[0-9]:* | *'imed out'* | *'Unable to contact'* | *'Zero Bytes'* | *'onnection '* | *'ommunication'* | \
+      *'temporarily'* | *'endpoint'* | *'nexpected message'* | *'ead failure'* | *'eceive failure'*)
+      echo "Slurm did not say whether it took the job." >&2; return 75 ;;
+  esac
+  printf '%s\n' "$_said" | slurm_sentence "Slurm refused the job" >&2
+  return 1
+}
+
+# The submit time as Slurm keeps it is part of who the job is; if it cannot be had now, slurm_find gets it later.
+slurm_submitted() {
+  slurm_squeue -j "$1" | awk -v id="$1" "$slurm_columns"' cut_row() && id == column(1, 12) && !done { print id, submit; done = 1 } END { exit !done }' || {
+    echo "Slurm took the job, and then did not show it." >&2; return 75; }
+}
+
+# What a command of Slurm complains of, as one sentence.
+slurm_sentence() {
+  awk -v what="$1" '{ sub(/^[a-z]+: (error: )?/, ""); sub(/^Batch job submission failed: /, ""); gsub(/[\001-\037\177]/, " "); gsub(/ +$/, "") }
+    $0 != "" && length(text) < 300 { text = text (text == "" ? "" : text ~ /[.:]$/ ? " " : "; ") $0 }
+    END { if (text == "") text = "no reason was given"; text = substr(text, 1, 400); print what ": " text (text ~ /[.!?]$/ ? "" : ".") }'
+}
+
+# slurm_release ID NAME: its own name first (or the token stands in %x file names), then the release. A job that is past
+# waiting has been released, by whomever. 75: not known.
+slurm_release() {
+  case $1 in '' | *[!0-9]*) echo "$1 is not the id of a Slurm job." >&2; return 2 ;; esac
+  case $2 in '' | *"$slurm_nl"*) ;; *) $BOUND scontrol update "JobId=$1" "JobName=$2" </dev/null >/dev/null 2>&1 ;; esac
+  _said=$($BOUND scontrol release "$1" </dev/null 2>&1) && return 0
+  case $_said in *'already'*'finished'* | *'nvalid job id'* | *'no longer pending'* | *'ompleting or completed'*) return 0 ;; esac
+  case $(slurm_squeue -j "$1" | awk "$slurm_columns"' cut_row() { print state }') in '' | *PENDING*) ;; *) return 0 ;; esac
+  slurm_up || return 75
+  printf '%s\n' "$_said" | slurm_sentence "Slurm did not release the job" >&2
+  return 1
+}
+
+# Its status is no evidence: scancel ends 0 for a job that never was.
+slurm_cancel() {
+  awk '/^[0-9]+$/ { line = line " " $0; if (++n % 200 == 0) { print line; line = "" } } END { if (line != "") print line }' | {
+    _worst=0
+    slurm_clean
+    while IFS= read -r _ids; do $BOUND scancel $_ids </dev/null >/dev/null 2>&1 || _worst=$?; done
+    return $_worst
+  }
+}
