@@ -169,6 +169,7 @@ def _actions():
         postgresql_where=sa.text("state IN ('waiting', 'sending', 'unknown')"),
     )
     op.create_index("action_open", "action", ["source_id", "state"])
+    op.create_index("action_job", "action", ["job_id", "id"])
 
 
 def _runs():

@@ -9,9 +9,10 @@ from remoteweb.models import Counter, Job, Source
 
 
 def publish(changed: Iterable[Job | Source]) -> int:
-    """Give all that this transaction changed the next number. Call it last, and commit: the counter's row stays locked until then.
+    """Give all that this transaction changed the next number. Call it last: the counter's row stays locked.
 
-    So the order of the numbers is the order of the commits, also on PostgreSQL, and a reader of "all above N" misses nothing.
+    So the order of the numbers is the order of the commits, also on PostgreSQL, and a reader of "all above N"
+    misses nothing.
     """
     rows = list(changed)
     if not rows:
@@ -24,7 +25,7 @@ def publish(changed: Iterable[Job | Source]) -> int:
 
 
 def start_afresh() -> None:
-    """Rows went away: every open page has to load its list anew, since a feed cannot speak of what is not there."""
+    """Rows went away: every open page has to load anew, since a feed cannot speak of what is not there."""
     db.session.flush()
     _add_one("afresh")
 
@@ -35,12 +36,12 @@ def current(name: str) -> int:
 
 def tag() -> str:
     """What a page's poller carries: it is up to date as long as this is the same."""
-    rows = dict(db.session.execute(db.select(Counter.name, Counter.value)).tuples().all())
+    rows = dict(db.session.execute(db.select(Counter.name, Counter.value)).all())
     return f"{rows.get('afresh', 0)}.{rows.get('change', 0)}"
 
 
 def _add_one(name: str) -> int:
-    number = db.session.scalar(
+    number: int | None = db.session.scalar(
         update(Counter).where(Counter.name == name).values(value=Counter.value + 1).returning(Counter.value)
     )
     assert number is not None, f"the migration creates the counter {name!r}"  # noqa: S101

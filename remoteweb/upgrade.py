@@ -47,7 +47,7 @@ def upgrade_database(app: Flask) -> None:
                 _upgrade_file(Path(str(db.engine.url.database)))
             else:
                 _upgrade_server()
-        except (DatabaseError, OSError) as error:
+        except (DatabaseError, sqlite3.Error, OSError) as error:
             reason = getattr(error, "orig", None) or error
             raise UpgradeRefused(
                 f"The database {shown(db.engine.url)} cannot be used: {str(reason).strip()}."
@@ -57,10 +57,13 @@ def upgrade_database(app: Flask) -> None:
 def _upgrade_file(path: Path) -> None:
     # The lock comes before the first connection: several first starts would quarrel over the switch to WAL.
     with _locked(path.with_name(path.name + ".lock")):
-        _make_file(path)
+        # A new file is its owner's alone, whatever the umask; an older one keeps the mode that it was given.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         present = _present_version()
         if present == _versions_here():
             return
+        _switch_to_wal(path)
         if present:
             _copy(path, "-".join(sorted(present)))
         connection = alembic.migration_context.connection
@@ -124,14 +127,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _make_file(path: Path) -> None:
-    """A new file is its owner's alone, whatever the umask; an older one keeps the mode that it was given."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+def _switch_to_wal(path: Path) -> None:
+    """Readers beside a writer. It is kept in the file, so it is set here and not at each connection."""
     with contextlib.closing(sqlite3.connect(path, timeout=15)) as connection:
-        # Kept in the file, so here and not at each connection.
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _copy(path: Path, version: str) -> None:

@@ -1,0 +1,258 @@
+"""Creating and upgrading the database, on SQLite and on a real PostgreSQL."""
+
+import contextlib
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import create_engine, text
+
+from remoteweb import create_app, upgrade
+from remoteweb.database import Base, db
+from remoteweb.models import Counter
+from remoteweb.upgrade import UpgradeRefused, upgrade_database
+
+ROOT = Path(__file__).parents[2]
+START = (
+    "from remoteweb import create_app; from remoteweb.upgrade import upgrade_database as u; u(create_app())"
+)
+# What would be the next version, in a folder beside a copy of ours.
+NEXT = """
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+def upgrade():
+    op.execute("CREATE TABLE extra (id INTEGER)")
+    {more}
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that does not exist yet, or is empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/jobs.sqlite"
+    new_database: Callable[[], str] = request.getfixturevalue("postgresql")
+    return new_database()
+
+
+@contextlib.contextmanager
+def app_on(address: str, migrations: Path | None = None) -> Iterator[Flask]:
+    app = create_app({"SQLALCHEMY_DATABASE_URI": address})
+    if migrations is not None:
+        app.config["ALEMBIC"]["script_location"] = str(migrations)
+    try:
+        yield app
+    finally:
+        with app.app_context():
+            db.engine.dispose()
+
+
+def tables(address: str) -> set[str]:
+    with app_on(address) as app, app.app_context(), db.engine.connect() as connection:
+        return set(db.inspect(connection).get_table_names())
+
+
+@pytest.fixture
+def newer_migrations(tmp_path: Path) -> Callable[[str], Path]:
+    def make(more: str) -> Path:
+        folder = tmp_path / "newer"
+        shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "0002_next.py").write_text(NEXT.format(more=more))
+        return folder
+
+    return make
+
+
+def test_the_tables_that_migrations_make_are_those_of_the_models(address: str) -> None:
+    with app_on(address) as app:
+        upgrade_database(app)
+        with app.app_context():
+            differences = upgrade.alembic.compare_metadata()
+    if address.startswith("sqlite"):
+        # Indexes with an order cannot be read back from SQLite: the next test compares their text.
+        differences = [one for one in differences if not str(one[0]).endswith("_index")]
+    assert differences == []
+
+
+def test_the_indexes_that_migrations_make_on_sqlite_are_those_of_the_models(app: Flask) -> None:
+    query = text(
+        "SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE%INDEX%' AND name NOT LIKE 'job_search%'"
+    )
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with engine.connect() as connection:
+        wanted = connection.execute(query).all()
+    engine.dispose()
+    with app.app_context():
+        made = db.session.execute(query).all()
+    assert sorted(made, key=str) == sorted(wanted, key=str)
+    assert "job_list" in dict(made)
+
+
+def test_the_counters_begin_at_zero(address: str) -> None:
+    with app_on(address) as app:
+        upgrade_database(app)
+        with app.app_context():
+            counters = db.session.execute(db.select(Counter.name, Counter.value)).all()
+    assert dict(map(tuple, counters)) == {"change": 0, "afresh": 0}
+
+
+def test_four_first_starts_at_once_make_one_whole_database(address: str, home: Path) -> None:
+    environment = {**os.environ, "REMOTEWEB_SQLALCHEMY_DATABASE_URI": address, "PYTHONPATH": str(ROOT)}
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-c", START], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(4)
+    ]
+    answers = [start.communicate(timeout=60)[0].decode() for start in starts]
+    assert [start.returncode for start in starts] == [0, 0, 0, 0], answers
+    assert answers == ["", "", "", ""]
+    assert {"job", "action", "alembic_version"} <= tables(address)
+
+
+def test_an_upgrade_with_nothing_to_do_leaves_the_database_usable(address: str) -> None:
+    with app_on(address) as app:
+        upgrade_database(app)
+        with app.app_context():
+            upgrade_database(app)
+            db.session.execute(db.update(Counter).values(value=7))
+            db.session.commit()
+    assert not list(Path(address.removeprefix("sqlite:///")).parent.glob("*.copy"))
+
+
+def test_a_migration_that_fails_leaves_everything_as_it_was(
+    address: str, newer_migrations: Callable[[str], Path]
+) -> None:
+    with app_on(address) as app:
+        upgrade_database(app)
+    before = tables(address)
+    twice = newer_migrations('op.execute("CREATE TABLE extra (id INTEGER)")')
+    with (
+        app_on(address, twice) as app,
+        pytest.raises(UpgradeRefused, match=r"cannot be used: .*extra.* already exists"),
+    ):
+        upgrade_database(app)
+    assert tables(address) == before
+    with app_on(address) as app:
+        upgrade_database(app)
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(
+    address: str, newer_migrations: Callable[[str], Path]
+) -> None:
+    with app_on(address, newer_migrations("pass")) as app:
+        upgrade_database(app)
+    before = tables(address)
+    with app_on(address) as app, pytest.raises(UpgradeRefused, match="was made by a newer remoteweb"):
+        upgrade_database(app)
+    assert tables(address) == before
+    assert "extra" in before
+
+
+def test_a_copy_is_made_before_an_upgrade_and_the_last_three_are_kept(
+    tmp_path: Path, newer_migrations: Callable[[str], Path]
+) -> None:
+    path = tmp_path / "jobs.sqlite"
+    with app_on(f"sqlite:///{path}") as app:
+        upgrade_database(app)
+        with app.app_context():
+            db.session.execute(db.update(Counter).values(value=42))
+            db.session.commit()  # so far in the WAL alone
+    older = [tmp_path / f"jobs.sqlite.0000.2020010{day}T000000Z.copy" for day in (1, 2, 3)]
+    for number, file in enumerate(older):
+        file.touch()
+        os.utime(file, (1_000_000 + number, 1_000_000 + number))
+    with app_on(f"sqlite:///{path}", newer_migrations("pass")) as app:
+        upgrade_database(app)
+    copies = sorted(tmp_path.glob("*.copy"))
+    assert copies[:2] == older[1:]
+    assert len(copies) == 3
+    assert re.fullmatch(r"jobs\.sqlite\.0001\.[0-9]{8}T[0-9]{6}Z\.copy", copies[2].name)
+    assert stat.S_IMODE(copies[2].stat().st_mode) == 0o600
+    with contextlib.closing(sqlite3.connect(copies[2])) as copy:
+        assert copy.execute("SELECT value FROM counter").fetchall() == [(42,), (42,)]
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copy.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchone() is None
+
+
+def test_the_file_is_its_owners_alone_and_in_wal_mode(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    before = os.umask(0)
+    try:
+        with app_on(f"sqlite:///{path}") as app:
+            upgrade_database(app)
+            with app.app_context(), db.engine.connect() as connection:
+                assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+                modes = {
+                    file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob("jobs.sqlite*")
+                }
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}, modes
+    assert "jobs.sqlite-wal" in modes
+
+
+def test_a_file_that_two_users_share_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    path.touch(mode=0o660)
+    path.chmod(0o660)
+    with app_on(f"sqlite:///{path}") as app:
+        upgrade_database(app)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def foreign_database(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE recipes (id INTEGER)")
+
+
+REFUSED_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another program's": (foreign_database, "is the database of another program"),
+    "no database": (lambda path: path.write_bytes(b"\x89PNG\r\n" * 999), "file is not a database"),
+    "a folder": (lambda path: path.mkdir(), "cannot be used"),
+    "in no folder": (lambda path: path.parent.rmdir(), "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_FILES)
+def test_what_is_not_our_database_is_refused_with_a_sentence_and_not_touched(
+    case: str, tmp_path: Path
+) -> None:
+    make, sentence = REFUSED_FILES[case]
+    path = tmp_path / "folder" / "jobs.sqlite"
+    path.parent.mkdir()
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with app_on(f"sqlite:///{path}") as app, pytest.raises(UpgradeRefused, match=sentence) as refusal:
+        upgrade_database(app)
+    assert str(path) in str(refusal.value)
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_a_running_upgrade_is_waited_for_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "LOCK_SECONDS", 0.2)
+    lock = tmp_path / "jobs.sqlite.lock"
+    with app_on(f"sqlite:///{tmp_path}/jobs.sqlite") as app, upgrade._locked(lock):
+        with pytest.raises(UpgradeRefused, match="Another process has been upgrading the database"):
+            upgrade_database(app)
+        assert not (tmp_path / "jobs.sqlite").exists()
+
+
+def test_a_postgresql_that_does_not_answer_is_a_sentence_without_the_password(
+    postgresql: object, tmp_path: Path
+) -> None:
+    address = f"postgresql://me:canary@/jobs?host={tmp_path}"
+    with app_on(address) as app, pytest.raises(UpgradeRefused, match="cannot be used: connection") as refusal:
+        upgrade_database(app)
+    assert "canary" not in str(refusal.value)
