@@ -23,7 +23,9 @@ class BadAppName(BadInput):
 
 class BadKey(BadInput):
     def __init__(self, text: object) -> None:
-        super().__init__(f"{text!r} is not a job key: a key is 32 hexadecimal digits, an underscore and a number.")
+        super().__init__(
+            f"{text!r} is not a job key: a key is 32 hexadecimal digits, an underscore and a number."
+        )
 
 
 class BadDestination(BadInput):
@@ -89,4 +91,8 @@ class ActionRefused(RemoteJobsError):
 
 
 class ActionUnknown(RemoteJobsError):
-    """It is not known yet whether the action was carried out. Asking again with the same uuid settles it."""
+    """It is not known yet whether the action was carried out. Asking again with the same uuid (`action`) settles it."""
+
+    def __init__(self, sentence: str, action: str) -> None:
+        self.action = action
+        super().__init__(sentence)

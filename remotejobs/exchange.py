@@ -1,30 +1,51 @@
-"""One request out, one answer in: what a sync asks of a server, and what it is told. (Contract; the body follows.)"""
+"""One request out, one answer in: what a sync asks of a server, and what it is told.
 
-from collections.abc import Callable, Iterator
+The other end is the probe (`probe/*.sh` with the schedulers' `.sh` files): a fixed program. It is sent along each time,
+packed into one argument (a heredoc would need room in the server's /tmp); all that varies is data on standard input.
+"""
+
+import base64
+import gzip
+import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import cache
+from pathlib import Path
 
-from remotejobs.records import JobKey, JobRecord
+from remotejobs.answer import Answer, read_answer
+from remotejobs.cursor import Cursor
+from remotejobs.records import JobKey
+from remotejobs.schedulers import SCHEDULERS
+from remotejobs.shell import Shell
+
+_HERE = Path(__file__).resolve().parent
+_PROBE = ("registry", "records", "queue", "cancel", "submit", "main")
+ANSWER_LIMIT = 1 << 30  # bytes; more than a hundred times what 100,000 records take
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """An app whose records are asked for, from a cursor on (None: everything)."""
+    """An app whose records are asked for, from a cursor on (None: everything). `sealed` False leaves the sealed ones out."""
 
     app: str
     cursor: str | None = None
+    sealed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
+    """`sent`: an earlier exchange told the scheduler already; if the job is no more, that was it."""
+
     uuid: str
     app: str
     key: JobKey
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A new job. `document` is the JSON text of its settings (see settings.py), without a jobid."""
+    """A new job. `document` is the JSON text of its settings (settings.py), without a jobid; `asked_at` in epoch seconds."""
 
     uuid: str
     app: str
@@ -44,69 +65,83 @@ class Resubmission:
     asked_at: float
 
 
+Action = Cancel | Submission | Resubmission
+
+
 @dataclass(slots=True)
 class Request:
     sources: list[SourceRequest]
-    actions: list[Cancel | Submission | Resubmission] = field(default_factory=list)
-    budget: float = 60.0  # seconds that the server may take
+    actions: list[Action] = field(default_factory=list)
+    budget: float = 60.0  # seconds that the server may take; what was not begun by then answers `not_started`
+    # Questions outside a sync: ("detect",), ("claimed", app, hash), ("look", folder, file)
+    questions: list[tuple[str, ...]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A part of a source's records that arrived whole, and the cursor to store in the transaction that stores it."""
+def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | None = None) -> Answer:
+    """One command on the server, one answer.
 
-    name: str
-    records: list[JobRecord]
-    cursor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of one action: state is done, refused, unknown (not settled yet; send the same uuid again) or not_started."""
-
-    uuid: str
-    state: str
-    sentence: str
-    key: JobKey | None = None  # of a submission: what it got
-    scheduler_id: str = ""
-    evidence: str = ""
+    `progress` is called with the number of bytes received so far. Raises LoginError, Unreachable, TimedOut, ServerProblem
+    or AnswerBroken; in each case nothing in the answer counts, while what was asked may have been carried out.
+    """
+    word = secrets.token_hex(8)
+    sent_at = time.time()
+    output = shell.run(
+        command(), encode(request, word), timeout=request.budget + 30.0, progress=progress, limit=ANSWER_LIMIT
+    )
+    return read_answer(output, request_cursors(request), word, sent_at, str(shell))
 
 
-class SourceAnswer(Protocol):
-    app: str
-    error: str  # "" or a sentence: this folder could not be read; nothing of it counts
-    unreadable: int  # names whose content could not be read whole: asked for again next time
-    skipped: int  # names that are no valid keys or records
-    total: int  # records in chunks()
-
-    def chunks(self) -> Iterator[Chunk]: ...  # lazily, from the spooled answer
+def request_cursors(request: Request) -> dict[str, Cursor]:
+    return {source.app: Cursor.parse(source.cursor) for source in request.sources}
 
 
-class Queue(Protocol):
-    """The last queue answer of one scheduler on that server."""
-
-    scheduler: str
-    cluster: str
-    host: str
-    complete: bool
-    at: float  # server's clock
-
-
-class Answer(Protocol):
-    clock: float  # server's clock when it began
-    skew: float  # server's clock minus ours, seconds
-    host: str
-    sources: dict[str, SourceAnswer]
-    queues: list[Queue]
-    outcomes: dict[str, Outcome]  # by uuid; an action that is missing here is unknown
-
-    def close(self) -> None: ...
+def encode(request: Request, word: str) -> bytes:
+    """The request as the probe reads it: a line each, fields parted by tabs, `end` last."""
+    lines: list[tuple[str, ...]] = [("remotejobs", "1", word, str(int(request.budget)))]
+    for source in request.sources:
+        total, buckets, sealed = Cursor.parse(source.cursor).fields()
+        lines.append(("source", source.app, total, buckets, sealed if source.sealed else "*"))
+    lines += [_action_line(action) for action in request.actions]
+    lines += [
+        (verb, *(_b64(value) for value in values)) if verb == "look" else (verb, *values, "-")
+        for verb, *values in request.questions
+    ]
+    lines.append(("end",))
+    for line in lines:
+        if any(not value or set(value) & set("\t\n\r") for value in line):
+            raise AssertionError(f"not a line of the exchange: {line!r}")
+    return "".join("\t".join(line) + "\n" for line in lines).encode()
 
 
-def exchange(shell: "object", request: Request, progress: Callable[[int], None] | None = None) -> Answer:
-    """Raises LoginError, Unreachable, TimedOut, ServerProblem, AnswerBroken. `progress` gets bytes received."""
-    raise NotImplementedError
+def _action_line(action: Action) -> tuple[str, ...]:
+    match action:
+        case Cancel(uuid, app, key, sent):
+            return ("cancel", uuid, app, str(key), "sent" if sent else "-")
+        case Submission(uuid, app, hash_, scheduler, document, asked_at):
+            return ("submit", uuid, app, hash_, scheduler, str(int(asked_at)), _b64(document))
+        case Resubmission(uuid, app, key, asked_at):
+            return ("resubmit", uuid, app, str(key), str(int(asked_at)))
 
 
-# remotejobs/states.py:  derive(record: JobRecord, queues: list[Queue], now: float) -> JobStatus   (pure; now = server's clock)
-# and                    is_open(record, status, now) -> bool   (not final, or still watched)
+def _b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode() or "-"
+
+
+@cache
+def command() -> str:
+    """The command line that runs the probe under any login shell (sh, bash, csh, fish)."""
+    return packed(_program())
+
+
+def packed(program: str) -> str:
+    text = base64.b64encode(gzip.compress(program.encode(), mtime=0)).decode()
+    return f"""exec /bin/sh -c 'eval "`echo {text} | base64 -d | gzip -dc`"'"""
+
+
+def _program() -> str:
+    wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
+    schedulers = [(_HERE / "schedulers" / f"{name}.sh").read_text() for name in SCHEDULERS]
+    head = f"KINDS='{' '.join(SCHEDULERS)}'\nremotejobs_wrapper='{wrapper}'\n"
+    return (
+        head + "".join(schedulers) + "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in _PROBE)
+    )

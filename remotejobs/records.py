@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
+import msgspec
+
 from remotejobs.errors import BadAppName, BadKey
 
 # `\Z`, not `$` (which allows a newline), and ASCII digits only (`\d` takes Arabic ones).
@@ -72,7 +74,9 @@ class JobStatus:
     state: JobState
     evidence: Evidence
     attempt: int = 1
-    reason: str = ""  # time_limit, memory, node, signal, dependency, by_user, held_by_user, ... or the scheduler's word
+    reason: str = (
+        ""  # time_limit, memory, node, signal, dependency, by_user, held_by_user, ... or the scheduler's word
+    )
     raw: str = ""  # the scheduler's own words
     exit_code: int | None = None
     started: float | None = None
@@ -106,3 +110,51 @@ class JobRecord:
     def fact(self, name: str, attempt: int | None = None) -> dict[str, str]:
         """The fact, or an empty dict: "id" and "cleaned" have no attempt, the others have one."""
         return self.facts.get(name if attempt is None else f"{name}.{attempt}", {})
+
+
+# C0 but tab and newline, DEL, C1, the bidirectional controls, the byte order mark, surrogates and NUL: they deceive the
+# reader of a page or a terminal, and a database refuses some.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def clean(text: str) -> str:
+    """The text with what could deceive its reader shown as U+FFFD."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def clean_value(value: Any) -> Any:
+    """The same for whatever JSON gave; numbers that no column takes become None."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [clean_value(item) for item in value]
+    if isinstance(value, dict):
+        return {clean(str(name)): clean_value(item) for name, item in value.items()}
+    if isinstance(value, float) and not abs(value) < 1e15:
+        return None
+    if isinstance(value, int) and not abs(value) < 1 << 53:
+        return None
+    return value
+
+
+def read_settings(text: str) -> dict[str, Any] | None:
+    """What a settings file says, or None if it is not one: cut, not JSON, not an object."""
+    try:
+        settings = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return clean_value(settings) if isinstance(settings, dict) else None
+
+
+def read_fact(text: str) -> dict[str, str] | None:
+    """`word=value` lines up to `end`; without that line the file was cut, and there is no fact (yet)."""
+    fact: dict[str, str] = {}
+    for line in text.split("\n"):
+        if line == "end":
+            return fact
+        word, equals, value = line.partition("=")
+        if equals and word.isidentifier() and len(fact) < 64:
+            fact[word] = clean(value)[:4000]
+    return None

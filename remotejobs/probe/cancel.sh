@@ -1,0 +1,88 @@
+# cancel.sh: stopping jobs.
+
+# ---- cancelling: nothing is claimed here, so that a full disk cannot stop it; the queue was read just before ----
+# cancels: for every line of $cancels. What may be stopped goes to its scheduler in one command per kind.
+cancels() {
+  IFS=$NL
+  for _line in $cancels; do
+    unset IFS
+    check_cancel $_line || settled $_uuid $_state $_key "$_id" $_code
+    IFS=$NL
+  done
+  unset IFS
+  [ -n "$_told" ] || return 0
+  for _kind in $KINDS; do
+    _ids=$(printf '%s' "$_told" | awk -v kind="$_kind" '$3 == kind { print $4 (kind == "process" ? " " $6 " " $7 " " $8 " " $9 : "") }')
+    [ -z "$_ids" ] || printf '%s\n' "$_ids" | "${_kind}_cancel" >/dev/null 2>&1
+  done
+  acted=yes
+}
+
+# check_cancel UUID APP KEY SENT: 0 when it goes to the scheduler (it is in $_told then), else the outcome is set.
+check_cancel() {
+  _uuid=$1 _key=$3 _id=- _state=refused _code=no-job
+  is_uuid "$1" && is_key "$3" && enter "$2" || return 1
+  if ! read_id "$3"; then
+    if [ -e "settings/$3.json" ]; then _state=not_started _code=not-submitted; fi
+    was_sealed "$3" && _state=done _code=was-over
+    return 1
+  fi
+  eval "_asked=\${asked_$f_scheduler:-1} _cluster=\${cluster_$f_scheduler:--} _answer=\${answer_$f_scheduler:-}"
+  _id=$f_id _state=unknown _code=queue-silent
+  [ "$_cluster" = - ] || [ "$_cluster" = "$f_cluster" ] || { _state=refused _code=elsewhere; return 1; }
+  [ "$_asked" = 0 ] || return 1
+  if ! is_live "$3"; then
+    _state=done _code=was-over
+    # We told the scheduler so before, and now the job is no more: that was our cancel, unless it ended by itself.
+    [ "$4" = sent ] && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
+    return 1
+  fi
+  _told="$_told$1 $2 $f_scheduler $f_id $3 ${f_sid:--} ${f_start_ticks:--} ${f_boot:--} $4 $f_attempt$NL"
+}
+
+# is_live KEY: whether the answer of its scheduler lists it as not ended; the id alone is not believed, it may be another job's.
+is_live() {
+  printf '%s\n' "$_answer" | "${f_scheduler}_live" |
+    awk -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '
+      $1 == key || $1 == id && ($2 > 1 || $3 == submitted) { found = 1 } END { exit !found }'
+}
+
+# proofs: after the queue was read once more, says of each cancelled job whether it is gone.
+proofs() {
+  IFS=$NL
+  for _line in $_told; do
+    unset IFS
+    set -- $_line
+    enter "$2" && read_id "$5"
+    eval "_asked=\${asked_$3:-1} _answer=\${answer_$3:-}"
+    if [ "$_asked" != 0 ] || is_live "$5"; then
+      settled "$1" unknown "$5" "$4" told
+    else
+      cancelled_facts="$cancelled_facts$2$TAB$5.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL"
+      settled "$1" done "$5" "$4" is-cancelled
+    fi
+    IFS=$NL
+  done
+  unset IFS
+}
+
+settled() { say outcome "$@"; }
+
+# read_id KEY: the words of its `id` fact as f_scheduler, f_id, ...; 1 if there is none.
+read_id() {
+  f_scheduler=- f_cluster=- f_id=- f_submitted=- f_sid=- f_start_ticks=- f_boot=- f_attempt=1 _end=
+  [ -f "facts/$1.id" ] || return 1
+  while IFS='=' read -r _word _value; do
+    case $_value in *[!A-Za-z0-9._:+-]*) _value=- ;; esac
+    case $_word in
+      scheduler | cluster | id | submitted | sid | start_ticks | boot) eval "f_$_word=\$_value" ;;
+      end) _end=yes; break ;;
+    esac
+  done <"facts/$1.id"
+  set +f
+  for _fact in facts/"$1".*.[0-9]*; do [ "${_fact##*.}" -gt "$f_attempt" ] 2>/dev/null && f_attempt=${_fact##*.}; done
+  set -f
+  [ -n "$_end" ] && is_kind "$f_scheduler"
+}
+
+was_sealed() { set +f; grep -qsxF "$1" sealed/*.names; _sealed=$?; set -f; return $_sealed; }

@@ -1,0 +1,133 @@
+# main.sh: the request is read, and its parts are answered in their order.
+
+# ---- the request ----
+read_request() {
+  IFS=$TAB read -r _hello _format WORD BUDGET && [ "$_hello" = remotejobs ] || return 1
+  case $WORD in *[!0-9a-f]* | '') return 1 ;; esac
+  case $BUDGET in *[!0-9]* | '') return 1 ;; esac
+  while IFS=$TAB read -r _verb _rest; do
+    case $_verb in
+      source) sources="$sources$_rest$NL" ;;
+      cancel) cancels="$cancels$_rest$NL" ;;
+      submit | resubmit) submissions="$submissions$_verb$TAB$_rest$NL" ;;
+      claimed | detect | look | clean) questions="$questions$_verb$TAB$_rest$NL" ;;
+      end) return 0 ;;
+    esac
+  done
+  return 1
+}
+
+# all_records: the first part, for every source; gathers the open jobs of all of them.
+all_records() {
+  IFS=$NL
+  for _source in $sources; do
+    unset IFS
+    set -- $_source
+    say source "$1"
+    enter "$1"
+    case $? in
+      0)
+        records "$2" "$3" "$4" && _status=0 || _status=1
+        open="$open$(open_jobs "$1")$NL"
+        [ "$_status" = 0 ] || say trouble "$trouble" ;;
+      1) _status=0; say absent ;;
+      *) _status=1; say trouble "$trouble" ;;
+    esac
+    say closed source "$1" "$_status"
+    IFS=$NL
+  done
+  unset IFS
+}
+
+# queues: each scheduler that has an open job of ours here, or a job to cancel, is asked once.
+queues() {
+  for _kind in $KINDS; do
+    printf '%s\n' "$open" | grep -q "^[^ ]* $_kind " || { [ -n "$cancels" ] && here "$_kind"; } || continue
+    ask "$_kind"
+    keep "$_kind"
+    eval "answer_$_kind=\$answer asked_$_kind=\$asked cluster_$_kind=\$cluster"
+  done
+}
+
+all_submissions() {
+  IFS=$NL
+  for _line in $submissions; do
+    IFS=$TAB
+    set -- $_line
+    unset IFS
+    if [ $(($(date +%s) - STARTED)) -ge "$BUDGET" ]; then settled "$2" not_started - - no-time
+    elif [ "$1" = submit ]; then
+      document=$(printf '%s' "$7" | base64 -d 2>/dev/null)
+      submission "$2" "$3" "$4" "$5" "$6"
+    elif is_key "$4" && enter "$3" && kept "$4"; then
+      submission "$2" "$3" "${4%_*}" "$(member scheduler)" "$5"
+    else settled "$2" refused - - no-job
+    fi
+    IFS=$NL
+  done
+  unset IFS
+}
+
+answers() {
+  IFS=$NL
+  for _line in $questions; do
+    IFS=$TAB
+    set -- $_line
+    unset IFS
+    case $1 in
+      detect) for _kind in $KINDS; do here "$_kind" && say here "$_kind"; done ;;
+      claimed) is_hash "$3" && enter "$2" && say claimed $(($(next_n "$3") - 1)) ;;
+      look) look "$2" "$3" ;;
+      clean) is_key "$3" && enter "$2" && clean_run "$3" ;;
+    esac
+    IFS=$NL
+  done
+  unset IFS
+}
+
+# clean_run KEY: the run folder of a job that has ended goes to the trash; its record stays.
+clean_run() {
+  read_id "$1" || return 0
+  set +f
+  set -- "$1" facts/"$1".exit."$f_attempt" facts/"$1".sched."$f_attempt" facts/"$1".gone."$f_attempt"
+  set -f
+  [ -e "$2" ] || [ -e "$3" ] || [ -e "$4" ] || return 0
+  [ -d "runs/$1" ] && mv "runs/$1" "trash/$1.$WORD" 2>/dev/null
+  [ -d "runs/$1" ] || printf '%s\n' "$1.cleaned${TAB}time=$(date +%s)" | put_facts
+}
+
+# look FOLDER FILE (both base64): the text of a script that lies on the server already, to be kept with the record.
+look() {
+  _folder=$(printf '%s' "$1" | base64 -d; echo /) _file=$(printf '%s' "$2" | base64 -d)
+  case $_folder in '~/'*) _folder=$HOME/${_folder#??} ;; esac
+  cd "$HOME" 2>/dev/null; cd -- "$_folder" 2>/dev/null && [ -f "$_file" ] && [ -r "$_file" ] || return 0
+  [ "$(head -c 262145 "$_file" | wc -c)" -le 262144 ] || return 0
+  say text "$(base64 <"$_file" | tr -d "$NL")"
+}
+
+main() {
+  sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told=
+  read_request </dev/stdin || { echo "remotejobs: the request was cut"; exit 65; }
+  exec </dev/null
+  say hello "$PROBE" "$NOW" "$HOST" "$(uname -s)"
+  case $(uname -s) in Linux) ;; *) say trouble not-linux; say bye; exit ;; esac
+  all_records
+  queues
+  [ -z "$cancels" ] || { cancels; say closed cancels 0; }
+  [ -z "$submissions" ] || { all_submissions; say closed submissions 0; }
+  [ -z "$questions" ] || answers
+  # What was done is proved by looking once more.
+  [ -z "$acted" ] || { all_open; queues; proofs; }
+  [ -z "$cancelled_facts" ] || each_app "$cancelled_facts"
+  say bye
+}
+
+# all_open: the open jobs again, with those that were submitted just now.
+all_open() {
+  open=
+  for _app in $({ printf '%s' "$sources"; printf '%s' "$cancels" | cut -f 2; printf '%s' "$submissions" | cut -f 3; } | cut -f 1 | sort -u); do
+    enter "$_app" && names=$(ls settings facts 2>/dev/null) && open="$open$(open_jobs "$_app")$NL"
+  done
+}
+
+main

@@ -1,0 +1,66 @@
+# queue.sh: asking the schedulers, and keeping what their complete answers prove.
+
+# ---- schedulers ----
+# A bare sh often has no scheduler in its PATH: the user's login shell has. Its answer is kept per host (0.1 s and more).
+here() {
+  "$1_here" && return 0
+  [ -z "$asked_login" ] || return 1
+  if [ -n "$R" ] && [ -r "$R/hosts/$HOST" ]; then
+    _old=$PATH; IFS= read -r _path <"$R/hosts/$HOST"; PATH=$_path
+    "$1_here" && return 0
+    PATH=$_old
+  fi
+  asked_login=yes
+  case ${SHELL:-/bin/sh} in *csh) _flag=-c ;; *) _flag=-lc ;; esac
+  _path=$(${BOUND% *} 10 "${SHELL:-/bin/sh}" $_flag env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
+  [ -n "$_path" ] || return 1
+  PATH=$_path:$PATH
+  "$1_here" || return 1
+  [ -n "$R" ] && printf '%s\n' "$PATH" >"$R/hosts/.$WORD" 2>/dev/null && mv -f "$R/hosts/.$WORD" "$R/hosts/$HOST"
+  return 0
+}
+
+# ask KIND: one query for all sources of this server. Sets $answer, $asked (0: complete) and $cluster for KIND.
+ask() {
+  answer='' asked=1 cluster=-
+  if here "$1" && cluster=$("$1_cluster" 2>/dev/null) && [ -n "$cluster" ]; then
+    answer=$(printf '%s' "$open" | awk -v kind="$1" -v cluster="$cluster" '$2 == kind && $3 == cluster { print $5, $6, $7, $8, $11, $12, $13 }' |
+      "$1_query" 2>/dev/null)
+    asked=$?
+  fi
+  say queue "$1" "${cluster:--}" "$HOST" "$(date +%s)"
+  [ -z "$answer" ] || printf '%s\n' "$answer" | sed 's/^/|/'
+  say closed queue "$1" "$asked"
+}
+
+# keep KIND: what a complete answer proves becomes facts, whoever asks: endings, and the first time that a job was not there.
+keep() {
+  [ "$asked" = 0 ] || return 0
+  _proof=$({ printf '%s\n' "$answer" | "$1_live" | sed 's/^/L /'; printf '%s\n' "$answer" | "$1_endings" | sed 's/^/E /'
+    printf '%s\n' "$answer" | sed -n 's/^accounting /A /p'; printf '%s' "$open" | sed 's/^/O /'; } |
+    awk -v kind="$1" -v cluster="$cluster" -v now="$(date +%s)" -v tab="$TAB" '
+      $1 == "A" { accounting = $2 }
+      $1 == "L" { if ($3 == 1 || !($2 in live)) live[$2] = $3; since[$2] = $4 }
+      $1 == "E" { line = $0; sub(/^E [^ ]* [^ ]* /, "", line); ending[$2, $3] = line }
+      $1 == "O" && $3 == kind && $4 == cluster {
+        app = $2; id = $6; submitted = $7; a = $8; key = $9; exited = $10; gone = $11
+        if (key in live) next  # a batch system of ours that is asked by key, since its ids (pids) come again
+        if ((id in live) && (live[id] > 1 || since[id] == submitted)) next
+        # The last attempt that accounting knows; an earlier one of the same id has its own fact.
+        for (e = a; (id, e + 1) in ending; e++);
+        if ((id, e) in ending) { print app tab key ".sched." e tab "source=accounting" tab "line=" ending[id, e] tab "time=" now; next }
+        if (gone == "-") print app tab key ".gone." a tab "time=" now
+        # Nothing more will be said of it: there is no accounting, or it has kept silent for an hour.
+        if (exited && (accounting != "complete" && accounting != "failed" || gone != "-" && now - gone > 3600))
+          print app tab key ".sched." a tab "source=none" tab "line=" tab "time=" now
+      }')
+  each_app "$_proof"
+}
+
+# each_app LINES ("APP<tab>FACT..."): puts them into the registries that they belong to.
+each_app() {
+  [ -n "$1" ] || return 0
+  for _app in $(printf '%s\n' "$1" | cut -f 1 | sort -u); do
+    enter "$_app" && printf '%s\n' "$1" | awk -F "$TAB" -v app="$_app" '$1 == app' | cut -f 2- | put_facts
+  done
+}

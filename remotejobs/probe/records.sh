@@ -1,0 +1,92 @@
+# records.sh: what is there, what of it the client lacks, and which jobs may still be alive.
+
+# ---- records ----
+VALID='function valid(name,   rest) {
+  if (length(name) < 36 || length(name) > 60 || substr(name, 1, 32) ~ /[^0-9a-f]/ || substr(name, 33, 1) != "_") return 0
+  rest = substr(name, 34)
+  return rest ~ /^[1-9][0-9]*\.(json|id|cleaned|(start|exit|sched|gone|cancel)\.[1-9][0-9]*)$/
+}'
+
+# records TOTAL BUCKETS SEALED (as the client has them; SEALED "*": not wanted). Names first, sealed names after: a record
+# that is sealed in between is sent twice and never not at all.
+records() {
+  names=$(ls settings facts 2>/dev/null) || { trouble='closed'; return 1; }
+  total=$(printf '%s\n' "$names" | cksum | tr ' ' -)
+  if [ "$total" = "$1" ]; then say same; else changed_buckets "$2" || return 1; fi
+  say total "$total"
+  [ "$3" = '*' ] && return 0
+  set +f
+  for _batch in sealed/*.gz; do
+    _name=${_batch#sealed/}
+    case ",$3," in *",$_name,"*) continue ;; esac
+    case $_name in *[!A-Za-z0-9.-]*) continue ;; esac
+    [ -f "$_batch" ] && [ ! -h "$_batch" ] && _size=$(wc -c <"$_batch") || continue
+    say sealed "$_name" $_size
+    head -c $_size "$_batch" && echo
+  done
+  set -f
+}
+
+changed_buckets() {
+  _sorted=$(printf '%s\n' "$names" | awk "$VALID"'
+    valid($0) { print; next } $0 != "" && $0 != "facts:" && $0 != "settings:" { skipped++ } END { print "~" skipped + 0 }' | sort)
+  say skipped "${_sorted##*~}"
+  _sorted=${_sorted%~*}
+  _sums=$(printf '%s' "$_sorted" | awk '{
+    if (substr($0, 1, 1) != bucket) { if (bucket != "") close(sum); bucket = substr($0, 1, 1); sum = "echo " bucket " `cksum`" }
+    print | sum
+  }')
+  _changed=
+  IFS=$NL
+  for _line in $_sums; do
+    _bucket=${_line%% *} _sum=${_line#* }
+    case ",$1," in *",$_bucket:${_sum% *}-${_sum#* },"*) ;; *) _changed="$_changed$_bucket:${_sum% *}-${_sum#* },"; esac
+  done
+  unset IFS
+  say packed
+  # What is no plain file could block or flood the reader; 2048 blocks are 1 MiB.
+  { find settings facts \( ! -type f -o -size +2048 \) -print 2>/dev/null | sed 's/^/!/'; printf '%s' "$_sorted"; } |
+    awk -v changed=",$_changed" '
+      substr($0, 1, 1) == "!" { bad[substr($0, 2)] = 1; next }
+      { bucket = substr($0, 1, 1); at = index(changed, "," bucket ":"); if (!at) next
+        if (bucket != now) { now = bucket; sum = substr(changed, at + 3); print "bucket", bucket, substr(sum, 1, index(sum, ",") - 1) }
+        path = ($0 ~ /\.json$/ ? "settings/" : "facts/") $0
+        status = (path in bad) ? -1 : 0; n = 0
+        if (!status) { while ((status = (getline line < path)) > 0) text[++n] = line; close(path) }
+        files++
+        if (status < 0) { print "unreadable", $0; next }
+        print "file", $0
+        for (i = 1; i <= n; i++) print "|" text[i]
+      }
+      END { print "closed", files + 0 }' | gzip -c | base64
+}
+
+# open_jobs APP: the jobs of $names that may still be alive, one line each:
+# APP KIND CLUSTER HOST ID SUBMITTED ATTEMPT KEY EXITED GONE(time) SID TICKS BOOT
+# One is open until the scheduler's last word on its highest attempt is kept.
+open_jobs() {
+  printf '%s\n' "$names" | awk -v app="$1" "$VALID"'
+    function word(text) { return text == "" || text ~ /[^A-Za-z0-9._:+-]/ ? "-" : text }
+    valid($0) {
+      dot = index($0, "."); key = substr($0, 1, dot - 1); n = split(substr($0, dot + 1), part, ".")
+      if (part[1] == "id") id[key] = 1
+      if (n == 2) { a = part[2] + 0; if (a > top[key]) top[key] = a; has[key, part[1], a] = 1 }
+    }
+    function facts(path,   line, at) {
+      split("", fact); ended = 0
+      while ((getline line < path) > 0) { if (line == "end") { ended = 1; break } at = index(line, "="); fact[substr(line, 1, at - 1)] = substr(line, at + 1) }
+      close(path)
+      return ended
+    }
+    END {
+      for (key in id) {
+        a = top[key] ? top[key] : 1
+        if ((key, "sched", a) in has) continue
+        gone = "-"
+        if (((key, "gone", a) in has) && facts("facts/" key ".gone." a)) gone = word(fact["time"])
+        if (!facts("facts/" key ".id")) continue
+        print app, word(fact["scheduler"]), word(fact["cluster"]), word(fact["host"]), word(fact["id"]), word(fact["submitted"]), a, key, \
+          ((key, "exit", a) in has) + 0, gone, word(fact["sid"]), word(fact["start_ticks"]), word(fact["boot"])
+      }
+    }'
+}

@@ -1,0 +1,170 @@
+# submit.sh: starting jobs.
+
+# ---- submitting, in two phases: claimed, held under a name that only this action has, recorded, read back, released ----
+# Two of these may run at once for one action (a killed client's remote shell lives on): what decides is always a file
+# that only one of them can create, and both read it back.
+# submission UUID APP HASH KIND ASKED (the document in $document); says the outcome.
+submission() {
+  uuid=$1 key=- id=- code=failed state=refused text=
+  submit_steps "$@"
+  settled "$uuid" "$state" "$key" "$id" "$code" "$text"
+}
+
+submit_steps() {
+  is_uuid "$1" && is_hash "$3" && is_kind "$4" || { code=bad-words; return; }
+  case $5 in '' | *[!0-9]*) code=bad-words; return ;; esac
+  [ $((NOW - $5)) -lt 604800 ] || { code=too-old; return; }
+  make "$2" || { code=$trouble; return; }
+  here "$4" || { code=no-scheduler; return; }
+  act=actions/$1 hash=$3 kind=$4
+  mkdir "$act" 2>/dev/null
+  [ -d "$act" ] || { code=full; return; }
+  [ ! -r "$act/refused" ] || { code=scheduler-refused text=$(head -n 1 "$act/refused"); return; }
+  claim_key && lay_out || { code=full; state=unknown; return; }
+  state=unknown
+  "submit_$([ "$kind" = process ] && echo process || echo held)"
+}
+
+# claim_key: $key becomes the key that this action has got, now or in an earlier try.
+claim_key() {
+  if [ ! -s "$act/key" ]; then
+    _n=$(next_n "$hash")
+    while :; do
+      if mkdir "runs/${hash}_$_n" 2>/dev/null; then
+        # Looked up after the mkdir: an n that was sealed meanwhile is not used twice.
+        _top=$(next_n "$hash" sealed)
+        [ "$_top" -le "$_n" ] && break
+        rmdir "runs/${hash}_$_n"; _n=$_top
+      elif [ -d "runs/${hash}_$_n" ]; then _n=$((_n + 1))
+      else return 1
+      fi
+    done
+    printf '%s\n' "${hash}_$_n" >"$act/key.$WORD" && ln "$act/key.$WORD" "$act/key" 2>/dev/null
+    rm -f "$act/key.$WORD"
+  fi
+  IFS= read -r key <"$act/key" 2>/dev/null || { key=-; return 1; }
+  is_key "$key" || { key=-; return 1; }
+  [ -z "$_n" ] || [ "$key" = "${hash}_$_n" ] || rmdir "runs/${hash}_$_n" 2>/dev/null
+  [ -d "runs/$key" ] || mkdir "runs/$key"
+}
+
+# next_n HASH [sealed]: one above the highest n of this work that is known (in the sealed batches alone, if so asked).
+next_n() {
+  set +f
+  { [ -n "$2" ] || ls settings runs 2>/dev/null; cat sealed/*.names 2>/dev/null; } |
+    awk -v start="$1_" 'index($0, start) == 1 { n = substr($0, 34) + 0; if (n > top) top = n } END { print top + 1 }'
+  set -f
+}
+
+# member NAME: a text member of $document, which has one member per line.
+member() {
+  printf '%s\n' "$document" | awk -v name="\"$1\": \"" '
+    index($0, name) == 1 {
+      text = substr($0, length(name) + 1); sub(/",?$/, "", text)
+      n = split(text, part, "\\"); printf "%s", part[1]
+      for (i = 2; i <= n; i++) {
+        c = substr(part[i], 1, 1); rest = substr(part[i], 2)
+        if (part[i] == "") printf "\\%s", part[++i]
+        else if (c == "u") printf "%c%s", index("0123456789abcdef", substr(rest, 3, 1)) * 16 - 17 + index("0123456789abcdef", substr(rest, 4, 1)), substr(rest, 5)
+        else printf "%s%s", c == "n" ? "\n" : c == "t" ? "\t" : c == "r" ? "\r" : c == "b" ? "\b" : c == "f" ? "\f" : c, rest
+      }
+      exit
+    }'
+}
+
+# lay_out: settings/KEY.json, runs/KEY/script and runs/KEY/command (the kept script of the person). Repeats change nothing.
+lay_out() {
+  _tmp=$act/new.$WORD
+  printf '%s\n' "$document" | sed "1a\\
+\"jobid\": \"$key\"," >"$_tmp" && take "$_tmp" "settings/$key.json" || { rm -f "$_tmp"; [ -s "settings/$key.json" ] || return 1; }
+  rm -f "$_tmp"
+  shell=$(member shell)
+  case $shell in '' | *[!A-Za-z0-9/\ ._-]*) shell=/bin/sh ;; esac
+  {
+    printf '#!%s\n' "$shell"
+    member header | sed "s|@REMOTEJOBS_RUN@|$R/runs/$key|g"
+    printf 'remotejobs_run=%s\n' "$R/runs/$key"
+    eval "printf '%s\n' \"\$${kind}_identity\""
+    printf '%s\n' "$remotejobs_wrapper"
+    member job
+    printf 'remotejobs_main\n'
+  } >"$_tmp" && tail -n 1 "$_tmp" | grep -qx remotejobs_main && chmod 700 "$_tmp" && take "$_tmp" "runs/$key/script"
+  _laid=$?
+  rm -f "$_tmp"
+  [ "$_laid" = 0 ] || [ -s "runs/$key/script" ] || return 1
+  case $document in *'
+"script": "'*)
+    member script >"$_tmp" && chmod 700 "$_tmp" && { take "$_tmp" "runs/$key/command" || [ -s "runs/$key/command" ]; }
+    _laid=$?
+    rm -f "$_tmp"
+    return $_laid ;;
+  esac
+}
+
+# A scheduler that can hold: the job waits under a name ending in the action's own letters until its id is recorded.
+submit_held() {
+  name=$(member name | tr -cd 'A-Za-z0-9._+-' | cut -c 1-40)
+  held=${name:-job}.$(printf '%s' "$uuid" | tr -d - | tr 0-9a-f a-p | cut -c 1-10)
+  if ! read_id "$key"; then
+    _found=$("${kind}_find" "$held" 2>/dev/null) || { code=cannot-look; return; }
+    if [ -z "$_found" ]; then
+      # After a time-out the queue may show it late: absence is no evidence for five minutes.
+      [ -r "$act/unsettled" ] && IFS= read -r _since <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return; }
+      # "ID SUBMITTED" of the job, which waits held
+      _found=$(cd "runs/$key" && "${kind}_submit_held" "$held" "$R/runs/$key/script" 2>"$R/$act/said.$WORD")
+      _status=$?
+      text=$(head -n 1 "$act/said.$WORD" 2>/dev/null); rm -f "$act/said.$WORD"
+      case $_status in
+        0) text= ;;
+        75) printf '%s\n' "$(date +%s)" >"$act/unsettled.$WORD" && mv -f "$act/unsettled.$WORD" "$act/unsettled"; code=unsettled; return ;;
+        *) state=refused code=scheduler-refused; printf '%s\n' "$text" >"$act/refused.$WORD" && ln "$act/refused.$WORD" "$act/refused" 2>/dev/null; return ;;
+      esac
+    fi
+    record_id $_found || { code=full; return; }
+  fi
+  id=$f_id
+  _twins=$(printf '%s\n' "$_found" | awk -v id="$id" 'NF && $1 != id { print $1 }')
+  [ -z "$_twins" ] || printf '%s\n' "$_twins" | "${kind}_cancel" >/dev/null 2>&1
+  if [ ! -e "$act/released" ]; then
+    "${kind}_release" "$id" "${name:-job}" >/dev/null 2>&1 || { code=not-released; return; }
+    : >"$act/released"
+  fi
+  state=done code=submitted acted=yes
+}
+
+# record_id ID SUBMITTED ...: the first writer wins; f_id is what was recorded.
+record_id() {
+  _cluster=$("${kind}_cluster" 2>/dev/null) || return 1
+  printf 'scheduler=%s\ncluster=%s\nhost=%s\nid=%s\nsubmitted=%s\nincarnation=%s\naction=%s\nend\n' "$kind" "$_cluster" "$HOST" \
+    "$1" "$2" "$(printf '%s' "$uuid" | tr -d - | cut -c 1-16)" "$uuid" >"$act/id.$WORD"
+  ln "$act/id.$WORD" "facts/$key.id" 2>/dev/null
+  rm -f "$act/id.$WORD"
+  read_id "$key"
+}
+
+# A plain process has no hold: the script records itself by `ln`, and goes on only if the recorded one is it.
+submit_process() {
+  if ! read_id "$key"; then
+    "${kind}_start" "runs/$key" "$shell"
+    for _try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+      read_id "$key" && break
+      sleep 0.1 2>/dev/null || sleep 1
+    done
+  fi
+  [ "$f_id" = - ] && { code=not-seen-yet; return; }
+  id=$f_id state=done code=submitted acted=yes
+}
+
+# kept KEY: $document becomes what was asked then, from its file or from a sealed batch, without its jobid.
+kept() {
+  if [ -f "settings/$1.json" ]; then document=$(cat "settings/$1.json")
+  elif was_sealed "$1"; then
+    set +f
+    document=$(for _batch in sealed/*.gz; do gzip -dc <"$_batch"; done 2>/dev/null | awk -v head="file $1.json" '
+      $0 == head { on = 1; next } on && substr($0, 1, 1) == "|" { print substr($0, 2); next } on { exit }')
+    set -f
+  else return 1
+  fi
+  document=$(printf '%s\n' "$document" | sed -e '/^"jobid": "/d' -e '/^"again_of": "/d' -e "1a\\
+\"again_of\": \"$1\",")
+}

@@ -1,0 +1,122 @@
+"""The folder of job records on a server, `~/.<app>`, as Python sees it: read by exchanges, kept in memory by cursor."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from remotejobs.answer import Answer, Outcome
+from remotejobs.errors import NoSuchJob, ServerProblem
+from remotejobs.exchange import Action, Request, SourceRequest, exchange
+from remotejobs.records import JobKey, JobRecord, JobStatus
+from remotejobs.shell import LocalShell, Shell
+
+
+class Registry:
+    """Records that were read, and the status of each at the last exchange.
+
+    `answers_for` is how long (seconds) an answer that came with `list_keys` is good for one `check_state` of each key.
+    """
+
+    def __init__(self, shell: Shell, app: str, answers_for: float = 30.0) -> None:
+        self.shell, self.app, self.answers_for = shell, app, answers_for
+        self._records: dict[JobKey, JobRecord] = {}
+        self._live: set[JobKey] = set()
+        self._cursor: str | None = None
+        self._has_sealed = False
+        self._status: dict[JobKey, JobStatus] = {}
+        self._unasked: set[JobKey] = set()  # whose answer of the last exchange was not handed out yet
+        self._asked_at = float("-inf")
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.shell, LocalShell)
+
+    def list_keys(self) -> list[str]:
+        """`["<hash>_<n>", ...]` of the live records, in the order of their keys; what is no valid record is skipped."""
+        self.refresh()
+        return [str(key) for key in sorted(self._live)]
+
+    def look_up(self, key: JobKey) -> tuple[JobRecord, JobStatus]:
+        """The record and its status: from the last exchange, once and while it is young, else from a new one."""
+        if key not in self._unasked or time.monotonic() - self._asked_at > self.answers_for:
+            self.refresh()
+            if key not in self._records:
+                self.refresh(sealed=True)
+        self._unasked.discard(key)
+        if key not in self._records:
+            raise NoSuchJob(key)
+        return self._records[key], self._status[key]
+
+    def look_up_all(self, keys: Iterable[JobKey]) -> Iterator[tuple[JobRecord, JobStatus]]:
+        """The same for many keys in one exchange; those that do not exist are left out."""
+        self.refresh(sealed=True)
+        for key in keys:
+            if key in self._records:
+                yield self._records[key], self._status[key]
+
+    def refresh(self, sealed: bool = False) -> None:
+        """One exchange: what is new since the last one, and what the queue says."""
+        source = SourceRequest(self.app, self._cursor, sealed=sealed or self._has_sealed)
+        with_answer = self._ask(Request([source]))
+        self._take(with_answer)
+        self._has_sealed = source.sealed
+        self._asked_at = time.monotonic()
+
+    def act(self, action: Action) -> Outcome:
+        """Carries out one action. A missing outcome is unknown, never guessed."""
+        answer = self._ask(
+            Request([SourceRequest(self.app, self._cursor, sealed=self._has_sealed)], [action])
+        )
+        self._take(answer)
+        self._unasked.clear()
+        missing = Outcome(action.uuid, "unknown", f"It is not known whether {answer.server} carried it out.")
+        return answer.outcomes.get(action.uuid, missing)
+
+    def highest_n(self, hash_: str) -> int:
+        return self._question("claimed", self.app, hash_).claimed
+
+    def schedulers(self) -> list[str]:
+        """The batch systems that this server has, the best first; "process" where it can run plain processes."""
+        return self._question("detect").schedulers
+
+    def text_of(self, folder: str, path: str) -> str | None:
+        """A script's content (base64), or None if there is none to keep."""
+        return self._question("look", folder, path).text
+
+    def clean(self, key: JobKey) -> None:
+        """Moves the run folder of an ended job to the trash. Its record stays."""
+        self._question("clean", self.app, str(key))
+
+    def _question(self, *words: str) -> Answer:
+        answer = self._ask(Request([], questions=[words]))
+        answer.close()
+        return answer
+
+    def _ask(self, request: Request) -> Answer:
+        answer = exchange(self.shell, request)
+        for source in answer.sources.values():
+            if source.error:
+                answer.close()
+                raise ServerProblem(source.error)
+        return answer
+
+    def _take(self, answer: Answer) -> None:
+        source = answer.sources[self.app]
+        try:
+            for chunk in source.chunks():
+                if chunk.name.startswith("bucket "):
+                    self._live -= (
+                        {key for key in self._live if key.hash[0] == chunk.name[-1]} if chunk.first else set()
+                    )
+                    self._live |= {record.key for record in chunk.records if record.settings}
+                for record in chunk.records:
+                    known = self._records.get(record.key)
+                    self._records[record.key] = record if known is None else known.union(record)
+                self._cursor = chunk.cursor
+        finally:
+            answer.close()
+        from remotejobs.states import derive
+
+        self._status = {
+            key: derive(record, answer.queues, answer.clock) for key, record in self._records.items()
+        }
+        self._unasked = set(self._records)

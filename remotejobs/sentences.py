@@ -1,0 +1,51 @@
+"""The probe answers in codes; here is what they mean for a person."""
+
+# A registry (~/.<app> on the server) that cannot be used.
+TROUBLES = {
+    "bad-app": "{app} cannot be the name of an app.",
+    "no-home": "The account on {server} has no home directory that it can enter. Ask the server's administrators.",
+    "closed": "~/.{app} on {server} cannot be read. If it is a link, look whether its target is there; "
+    "otherwise check its permissions.",
+    "bad-path": "~/.{app} on {server} leads to a path with spaces or special characters, which scheduler scripts cannot carry. "
+    "Make ~/.{app} a link to a folder with a plain path.",
+    "newer": "~/.{app} on {server} was written by a newer version of remotejobs. Upgrade this one.",
+    "foreign": "~/.{app} on {server} belongs to something else: it has files, and none of them is ours. "
+    "Nothing was read or written. Choose another app name.",
+    "read-only": "The home directory on {server} cannot be written to. Nothing was submitted.",
+    "full": "{server} could not store the record: the disk or the quota is full, or the folder cannot be written to. "
+    "Free some space, then try again.",
+    "not-linux": "{server} does not run Linux, which remotejobs needs at the other end.",
+}
+
+# What became of an action. Codes that stand in TROUBLES too are looked up there.
+OUTCOMES = {
+    "submitted": "Submitted as {key}.",
+    "is-cancelled": "Cancelled.",
+    "was-over": "It had already ended.",
+    "told": "The scheduler was told to cancel it; it has not ended yet.",
+    "queue-silent": "The scheduler did not answer, so nothing was done yet.",
+    "elsewhere": "This job runs on another cluster or login node of this home, not on the one that answered. Name that server.",
+    "no-job": "There is no record of this job on {server}.",
+    "not-submitted": "Its submission is not finished yet.",
+    "bad-words": "The request was not understood.",
+    "too-old": "It was asked more than 7 days ago by the server's clock, so it was not carried out. "
+    "Ask again if you still want it.",
+    "no-scheduler": "{server} does not have this job's scheduler, or its commands are not in the PATH of a login shell.",
+    "scheduler-refused": "The scheduler refused it: {text}",
+    "cannot-look": "The scheduler did not answer, so it is not known yet whether the job was submitted.",
+    "unsettled": "The scheduler did not say whether it took the job. It is looked for, and not submitted again "
+    "before that is known.",
+    "not-seen-yet": "The job was handed over, and has not been seen yet.",
+    "not-released": "The job waits held: the scheduler did not release it yet.",
+    "no-time": "There was no time left in this sync.",
+    "failed": "It failed on {server} for a reason that it did not give.",
+}
+
+
+def of_trouble(code: str, app: str, server: str) -> str:
+    return TROUBLES.get(code, "{server} could not read ~/.{app}.").format(app=app, server=server)
+
+
+def of_outcome(code: str, server: str, app: str, key: str, text: str) -> str:
+    sentence = OUTCOMES.get(code) or TROUBLES.get(code) or OUTCOMES["failed"]
+    return sentence.format(server=server, app=app, key=key, text=text or "it gave no reason.")
