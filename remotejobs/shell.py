@@ -1,0 +1,245 @@
+"""Where commands run: on this machine, or at the other end of an SSH connection. Nothing else runs any."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, Self
+
+from remotejobs.aliases import Target, resolve
+from remotejobs.conversation import close_pipes, over_channel, over_pipes
+from remotejobs.destination import Destination
+from remotejobs.errors import HostKeyUnknown, ServerProblem, TimedOut, Unreachable
+from remotejobs.hostkeys import AcceptedKeys, remember
+from remotejobs.link import Link, plain
+from remotejobs.logins import Login
+from remotejobs.output import MAX_STDOUT, Answer, Output, Progress, Readable
+from remotejobs.wire import Watchdog
+
+
+class Shell(Protocol):
+    """Runs a fixed command with data on its standard input; `connections` and `execs` count what it cost."""
+
+    connections: int
+    execs: int
+
+    def run(
+        self,
+        command: str,
+        data: bytes | Readable = b"",
+        timeout: float = 60.0,
+        progress: Progress | None = None,
+        limit: int = MAX_STDOUT,
+    ) -> Output:
+        """Raises TimedOut after `timeout` s, AnswerBroken above `limit` bytes, Unreachable, LoginError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalShell:
+    """This machine. A command starts in the home folder, as it does after an SSH login."""
+
+    connections = 0
+
+    def __init__(self) -> None:
+        self.execs = 0
+
+    def __str__(self) -> str:
+        return "this machine"
+
+    def run(
+        self,
+        command: str,
+        data: bytes | Readable = b"",
+        timeout: float = 60.0,
+        progress: Progress | None = None,
+        limit: int = MAX_STDOUT,
+    ) -> Output:
+        home = Path.home()
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            cwd=home if home.is_dir() else "/",
+            bufsize=0,
+        )
+        self.execs += 1
+        answer = Answer(limit, progress)
+        try:
+            over_pipes(process, data, answer, time.monotonic() + timeout)
+        except BaseException as error:
+            answer.discard()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimedOut(f"This machine did not finish the command within {timeout:.0f} s.") from None
+            raise
+        finally:
+            close_pipes(process)
+        return answer.output(process.returncode if process.returncode >= 0 else None)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class SSHShell:
+    """A server. Connects at the first `run`, once, and again only if the connection has ended since.
+
+    Never asks anybody anything. `accept_host_key` gets a HostKeyUnknown and may say yes for a person; the key
+    is then added to the first of `known_hosts`. `extra_host_keys` are further lines as in known_hosts. With
+    `config`, host, port, user and keys of an alias in ~/.ssh/config apply.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        password: str | None = None,
+        passphrase: str | None = None,
+        keys: Sequence[str | Path] = (),
+        allow_agent: bool = True,
+        look_for_keys: bool = True,
+        config: bool = True,
+        accept_host_key: Callable[[HostKeyUnknown], bool] | None = None,
+        known_hosts: Sequence[Path] | None = None,
+        extra_host_keys: Iterable[str] = (),
+        connect_timeout: float = 20.0,
+    ) -> None:
+        self.destination = destination
+        self.connections = 0
+        self.execs = 0
+        self._password, self._passphrase = password, passphrase
+        self._keys = [Path(key).expanduser() for key in keys]
+        self._allow_agent, self._look_for_keys = allow_agent, look_for_keys
+        self._config = config
+        self._accept_host_key = accept_host_key
+        self._known_hosts = known_hosts
+        self._extra_host_keys = list(extra_host_keys)
+        self._connect_timeout = connect_timeout
+        self._link: Link | None = None
+        self._lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return str(self.destination)
+
+    def __repr__(self) -> str:
+        return f"SSHShell({str(self.destination)!r})"
+
+    def run(
+        self,
+        command: str,
+        data: bytes | Readable = b"",
+        timeout: float = 60.0,
+        progress: Progress | None = None,
+        limit: int = MAX_STDOUT,
+    ) -> Output:
+        with self._lock:
+            link = self._link = self._connected()
+            answer = Answer(limit, progress)
+            try:
+                with Watchdog(link.socket, timeout) as watchdog:
+                    status = self._exec(link, command, data, answer, watchdog)
+            except BaseException:
+                answer.discard()
+                if not link.alive:
+                    self.close()
+                raise
+            if watchdog.expired:
+                self.close()  # the answer was whole, the connection is not
+            return answer.output(status)
+
+    def _exec(
+        self, link: Link, command: str, data: bytes | Readable, answer: Answer, watchdog: Watchdog
+    ) -> int | None:
+        import paramiko
+
+        try:
+            channel = link.session()
+            self.execs += 1
+            try:
+                channel.exec_command(command)
+                status = over_channel(channel, data, answer)
+            finally:
+                channel.close()
+            # A broken connection ends every stream like an orderly end does, only without a status.
+            if status is not None or link.settled():
+                return status
+            error: Exception = EOFError("the connection broke")
+        except (paramiko.SSHException, EOFError, OSError) as caught:
+            error = caught
+        if watchdog.expired:
+            raise TimedOut(
+                f"{self} did not answer in time. What it was doing may go on there; ask again later."
+            )
+        if link.settled():
+            raise ServerProblem(f"{self} let us in, but does not run a command: {plain(error)}.")
+        raise Unreachable(
+            f"The connection to {self} broke: {plain(error)}. What it was doing may go on there."
+        )
+
+    def _connected(self) -> Link:
+        if self._link and self._link.alive:
+            return self._link
+        self.close()
+        home = Path.home() / ".ssh"
+        target = resolve(self.destination, home / "config" if self._config else None)
+        files = self._known_hosts
+        if files is None:
+            files = [home / "known_hosts", Path("/etc/ssh/ssh_known_hosts")]
+        try:
+            return self._open(target, files)
+        except HostKeyUnknown as unknown:
+            if not self._accept_host_key or not self._accept_host_key(unknown):
+                raise
+            # While a person compared fingerprints the server may have hung up, so the first link was closed.
+            if files:
+                remember(files[0], unknown.line)
+            self._extra_host_keys.append(unknown.line)
+            return self._open(target, files)
+
+    def _open(self, target: Target, files: Sequence[Path]) -> Link:
+        login = Login(
+            target,
+            password=self._password,
+            passphrase=self._passphrase,
+            keys=self._keys,
+            allow_agent=self._allow_agent,
+            look_for_keys=self._look_for_keys,
+        )
+        accepted = AcceptedKeys(target.key_name, files, self._extra_host_keys)
+        self.connections += 1
+        return Link.open(target, login, accepted, self._how_to_accept(target), self._connect_timeout)
+
+    def _how_to_accept(self, target: Target) -> str:
+        if self._accept_host_key:
+            return "Compare the fingerprint with the one that the server's administrators publish."
+        port = "" if target.port == 22 else f"-p {target.port} "
+        return (
+            f"Run `ssh {port}{target.user}@{target.host}` in a terminal, compare the fingerprint with the "
+            "one that the server's administrators publish, and accept it there."
+        )
+
+    def close(self) -> None:
+        if self._link:
+            self._link.close()
+            self._link = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
