@@ -184,7 +184,7 @@ slurm_find() {
 
 slurm_day_before() { awk -v now="${NOW:-$(date +%s)}" -v days="$1" "$slurm_date"' BEGIN { print day(now - days * 86400) }'; }
 
-# slurm_submit_held NAME SCRIPT: "ID SUBMITTED", or one sentence on stderr. 75: not known whether it was taken.
+# slurm_submit_held NAME SCRIPT: "ID" (slurm_find has its submit time), or one sentence on stderr. 75: not known whether it was taken.
 # The job must not inherit what this program set for itself, nor the Slurm job that a login shell may stand in.
 slurm_submit_held() {
   slurm_name "$1" || { echo "The name $1 cannot be given to a Slurm job." >&2; return 2; }
@@ -192,7 +192,7 @@ slurm_submit_held() {
     $BOUND sbatch --parsable --hold --job-name="$1" "$2" </dev/null 2>&1)
   _status=$?
   _id=$(printf '%s\n' "$_said" | awk '/^[0-9]+(;[A-Za-z0-9._-]+)?$/ { split($0, part, ";"); id = part[1] } END { print id }')
-  if [ $_status = 0 ] && [ -n "$_id" ]; then slurm_submitted "$_id"; return; fi
+  if [ $_status = 0 ] && [ -n "$_id" ]; then printf '%s\n' "$_id"; return 0; fi
   case $_status:$_said in
     0:* | 124:* | 13[0-9]:* | 14[0-9]:* | *'imed out'* | *'Unable to contact'* | *'Zero Bytes'* | *'onnection '* | *'ommunication'* | \
       *'temporarily'* | *'endpoint'* | *'nexpected message'* | *'ead failure'* | *'eceive failure'*)
@@ -200,12 +200,6 @@ slurm_submit_held() {
   esac
   printf '%s\n' "$_said" | slurm_sentence "Slurm refused the job" >&2
   return 1
-}
-
-# The submit time as Slurm keeps it is part of who the job is; if it cannot be had now, slurm_find gets it later.
-slurm_submitted() {
-  slurm_squeue -j "$1" | awk -v id="$1" "$slurm_columns"' cut_row() && id == column(1, 12) && !done { print id, submit; done = 1 } END { exit !done }' || {
-    echo "Slurm took the job, and then did not show it." >&2; return 75; }
 }
 
 # What a command of Slurm complains of, as one sentence.
@@ -237,3 +231,7 @@ slurm_cancel() {
     return $_worst
   }
 }
+
+# What a job's script learns of itself from Slurm: its id, and which attempt it is.
+slurm_identity='remotejobs_id=$SLURM_JOB_ID
+remotejobs_attempt=$((${SLURM_RESTART_COUNT:-0} + 1))'

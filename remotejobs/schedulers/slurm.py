@@ -1,0 +1,284 @@
+"""Slurm: its words as our states, its lines as rows, a person's options as `#SBATCH` lines. Runs nothing; see slurm.sh."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from remotejobs.errors import BadInput
+from remotejobs.records import Evidence, JobState
+from remotejobs.schedulers.base import Row, Scheduler, number_option, one_line, whole, word_option
+
+# Every state and flag of squeue(1) and sacct(1), 18.08 to 25.05. What is missing is UNKNOWN, shown in Slurm's word.
+STATES: dict[str, tuple[JobState, str]] = {
+    "PENDING": (JobState.QUEUED, ""),
+    "CONFIGURING": (JobState.QUEUED, "booting"),
+    "POWER_UP_NODE": (JobState.QUEUED, "booting"),
+    "REQUEUED": (JobState.QUEUED, "requeued"),
+    "REQUEUE_FED": (JobState.QUEUED, "requeued"),
+    "EXPEDITING": (JobState.QUEUED, "requeued"),
+    "LAUNCH_FAILED": (JobState.QUEUED, "launch"),
+    "REQUEUE_HOLD": (JobState.HELD, "requeued"),
+    "RESV_DEL_HOLD": (JobState.HELD, "reservation"),
+    "SPECIAL_EXIT": (JobState.HELD, "special_exit"),
+    "RUNNING": (JobState.RUNNING, ""),
+    "SIGNALING": (JobState.RUNNING, ""),
+    "RESIZING": (JobState.RUNNING, ""),
+    "SUSPENDED": (JobState.SUSPENDED, ""),
+    "STOPPED": (JobState.SUSPENDED, "stopped"),  # by SIGSTOP: it keeps its cores
+    "COMPLETING": (JobState.FINISHING, ""),
+    "STAGE_OUT": (JobState.FINISHING, ""),
+    "UPDATE_DB": (JobState.FINISHING, ""),
+    "COMPLETED": (JobState.DONE, ""),
+    "FAILED": (JobState.FAILED, "exit_code"),
+    "TIMEOUT": (JobState.FAILED, "time_limit"),
+    "OUT_OF_MEMORY": (JobState.FAILED, "memory"),
+    "DEADLINE": (JobState.FAILED, "deadline"),
+    "NODE_FAIL": (JobState.FAILED, "node"),
+    "BOOT_FAIL": (JobState.FAILED, "boot"),
+    "RECONFIG_FAIL": (JobState.FAILED, "boot"),
+    "PREEMPTED": (JobState.FAILED, "preempted"),
+    "CANCELLED": (JobState.CANCELLED, ""),
+    "REVOKED": (JobState.CANCELLED, "sibling"),  # its twin in a federation started elsewhere
+}
+# After these Slurm may start the job again under the same id.
+MAY_RETURN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "RECONFIG_FAIL"})
+
+# Why a job waits, as far as our own words say it; else the reason is Slurm's.
+WAITS = {
+    "None": "",
+    "JobHeldUser": "held_by_user",
+    "JobHeldAdmin": "held_by_admin",
+    "Priority": "priority",
+    "Resources": "resources",
+    "Dependency": "dependency",
+    "DependencyNeverSatisfied": "dependency_never",
+    "BeginTime": "begin_time",
+    "Licenses": "license",
+    "Reservation": "reservation",
+    "JobArrayTaskLimit": "limit",
+    "PartitionDown": "partition",
+    "PartitionInactive": "partition",
+    "PartitionTimeLimit": "partition",
+    "PartitionNodeLimit": "partition",
+    "NodeDown": "node",
+    "ReqNodeNotAvail": "node",
+}
+_WAITS_BY_START = {
+    "QOS": "qos",
+    "Assoc": "account",
+    "MaxJobsPerAccount": "account",
+    "ReqNodeNotAvail": "node",
+}
+
+_FIELDS = 13
+_STATE = re.compile(r"[A-Z][A-Z_]{1,39}\Z")
+_LIMIT = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})\Z")
+_NOTHING = ("", "None", "N/A", "(null)", "None assigned", "Unknown", "NONE")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_PARTITIONS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,199}")
+
+# They belong to the sbatch command of a person who waits for it, or make many jobs of one: not to a record of one job.
+REFUSED = {
+    "array": "a job array",
+    "clusters": "a choice of cluster",
+    "wait": "waiting for the end",
+    "wrap": "a wrapped command",
+    "hold": "a held start",
+    "test-only": "a mere test",
+}
+_SHORT = {"-a": "array", "-M": "clusters", "-W": "wait", "-H": "hold"}
+
+
+class Slurm(Scheduler):
+    name = "slurm"
+    states: ClassVar[dict[str, tuple[JobState, str]]] = STATES
+    header_first = ("#SBATCH --output=stdout", "#SBATCH --error=stderr")
+
+    def read_queue(self, lines: Sequence[str]) -> dict[str, list[Row]]:
+        rows: dict[str, list[Row]] = {}
+        for line in lines:
+            kind, _, rest = line.partition("|")
+            fields = rest.split("|")[1:]  # without the request's random word
+            row = _absent(fields) if kind == "n" else _row(kind, fields)
+            if row is not None:
+                rows.setdefault(row.id, []).append(row)
+        return rows
+
+    def read_ending(self, line: str) -> Row | None:
+        kind, *fields = line.split("|")
+        row = _row(kind, fields)
+        if row is None or row.listed:
+            return None
+        # A requeued attempt has ended, but says nothing of how the job did.
+        return row if row.state.is_final or (kind == "a" and row.raw.startswith("REQUEUED")) else None
+
+    def header(self, options: Mapping[str, Any], job_name: str) -> list[str]:
+        lines = [f"--job-name={_quoted(one_line(job_name, 'The name of a job', 200))}"] if job_name else []
+        if (seconds := number_option(options, "walltime")) is not None:
+            lines.append(f"--time={_walltime(seconds)}")
+        if (cores := number_option(options, "cores", 10**6)) is not None:
+            lines += ["--ntasks=1", f"--cpus-per-task={cores}"]
+        if (memory := number_option(options, "memory")) is not None:
+            lines.append(f"--mem={memory}M")
+        if (gpus := number_option(options, "gpus", 10**4)) is not None:
+            lines.append(f"--gres=gpu:{gpus}")
+        for name, alphabet in (("partition", _PARTITIONS), ("account", _WORD), ("qos", _WORD)):
+            if (word := word_option(options, name, alphabet)) is not None:
+                lines.append(f"--{name}={word}")
+        return [f"#SBATCH {line}" for line in [*lines, *_extra(options.get("extra"))]]
+
+    def directives(self, script: str) -> list[str]:
+        """Slurm's own rule: up to the first line that is neither blank nor a comment."""
+        found = []
+        for line in script.split("\n"):
+            text = line.rstrip("\r \t")
+            if text.strip() and not text.lstrip(" \t").startswith("#"):
+                break
+            if re.match(r"#SBATCH[ \t]", text):
+                found.append(f"#SBATCH {_allowed(one_line(text[7:].strip(), 'A #SBATCH line'))}")
+        return found
+
+
+def _absent(fields: Sequence[str]) -> Row | None:
+    if len(fields) != 2 or whole(fields[0]) is None or whole(fields[1]) is None:
+        return None
+    return Row(fields[0], JobState.UNKNOWN, Evidence.QUEUE, submitted=whole(fields[1]), absent=True)
+
+
+def _row(kind: str, fields: Sequence[str]) -> Row | None:
+    """ID ATTEMPT SUBMIT STATE EXIT START END LIMIT PARTITION NODES REASON; `kind` is q (queue) or a (accounting)."""
+    if kind not in ("q", "a") or len(fields) != _FIELDS - 2:
+        return None
+    job_id, number, submit, words, status, start, end, limit, partition, nodes, reason = fields
+    attempt, submitted, word = whole(number, 99999), whole(submit), words.split(" ")[0]
+    if whole(job_id) is None or not attempt or submitted is None or not _STATE.match(word):
+        return None
+    state, why = STATES.get(word, (JobState.UNKNOWN, ""))
+    why = _reason(kind, state, why, words, reason)
+    if kind == "q" and state is JobState.QUEUED and _is_held(reason):
+        state = JobState.HELD
+    code, why = _exit(state, word, status, why)
+    started = whole(start)
+    waits = state in (JobState.QUEUED, JobState.HELD)
+    return Row(
+        id=job_id,
+        state=state,
+        evidence=Evidence.QUEUE if kind == "q" else Evidence.ACCOUNTING,
+        submitted=submitted,
+        attempt=attempt,
+        reason=why,
+        raw=words if kind == "a" or reason in _NOTHING else f"{words} {reason}",
+        exit_code=code,
+        started=None if waits else started,
+        ended=whole(end) if state.is_final else None,
+        nodes="" if nodes in _NOTHING else nodes,
+        partition="" if partition in _NOTHING else partition,
+        limit=_seconds(limit),
+        expected_start=started if waits and kind == "q" else None,
+        listed=kind == "q" and not state.is_final,
+        may_return=word in MAY_RETURN,
+    )
+
+
+def _is_held(reason: str) -> bool:
+    """JobHeldUser, JobHeldAdmin, "job requeued in held state", "launch failed requeued held", JobHoldMaxRequeue, ..."""
+    return "held" in reason.lower() or "hold" in reason.lower()
+
+
+def _reason(kind: str, state: JobState, why: str, words: str, reason: str) -> str:
+    if state is JobState.CANCELLED and kind == "a" and not why:
+        if reason == "mine":
+            return "by_user"
+        return "by_admin" if " by " in words else ""
+    if kind != "q" or state is not JobState.QUEUED:
+        return why
+    if reason in WAITS:
+        return WAITS[reason] or why
+    by_start = (own for start, own in _WAITS_BY_START.items() if reason.startswith(start))
+    held = "requeued" if _is_held(reason) and "requeue" in reason.lower() else None
+    return next(by_start, held or ("" if reason in _NOTHING else reason))
+
+
+def _exit(state: JobState, word: str, status: str, why: str) -> tuple[int | None, str]:
+    """The exit code as a shell counts it (128 + signal), and the reason. sacct prints CODE:SIGNAL, squeue the wait status."""
+    if not state.is_final or state is JobState.CANCELLED:
+        return None, why
+    code, colon, signal = status.partition(":")
+    numbers = (whole(code, 255), whole(signal, 255)) if colon else _wait_status(whole(code, 65535))
+    if numbers[0] is None or numbers[1] is None:
+        return None, why
+    if 0 < numbers[1] <= 64:
+        return 128 + numbers[1], "signal" if word == "FAILED" else why
+    # Slurm writes 0:125 for memory; and a job that was stopped has 0:0, which is no exit code of its own.
+    if numbers[1] or (numbers[0] == 0 and state is not JobState.DONE):
+        return None, why
+    return numbers[0], why
+
+
+def _wait_status(status: int | None) -> tuple[int | None, int | None]:
+    return (None, None) if status is None else (status >> 8, status & 0x7F)
+
+
+def _seconds(limit: str) -> int | None:
+    """1:00, 00:01:00 and 1-00:00:00; UNLIMITED and Partition_Limit are none."""
+    match = _LIMIT.match(limit)
+    if not match:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return total if total < 1 << 31 else None
+
+
+def _walltime(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours // 24}-{hours % 24:02}:{minutes:02}:{rest:02}"
+
+
+def _quoted(text: str) -> str:
+    """As sbatch reads a quoted argument: a backslash keeps what follows it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _extra(lines: object) -> list[str]:
+    if lines is None or lines == "":
+        return []
+    if isinstance(lines, str) or not isinstance(lines, Sequence):
+        raise BadInput(
+            "extra has to be a list of scheduler options, one per line, such as --constraint=haswell."
+        )
+    found = []
+    for line in lines:
+        text = one_line(line, "An extra scheduler option").strip().removeprefix("#SBATCH").strip()
+        if not text.startswith("-"):
+            raise BadInput(
+                f"{text!r} is not an option of sbatch: it has to begin with a dash, such as --exclusive."
+            )
+        found.append(_allowed(text))
+    return found
+
+
+def _allowed(text: str) -> str:
+    """The options of one line, if one record of one job can have them."""
+    for token in _tokens(text):
+        name = _SHORT.get(token[:2]) if not token.startswith("--") else _long_option(token)
+        if name:
+            raise BadInput(
+                f"The script asks for {REFUSED[name]} (--{name}), which a job that is submitted here cannot have. "
+                "Remove that #SBATCH option."
+            )
+    return text
+
+
+def _tokens(text: str) -> list[str]:
+    try:
+        return shlex.split(text, comments=True)
+    except ValueError:  # an open quote: sbatch will say so in its own words
+        return text.split()
+
+
+def _long_option(token: str) -> str | None:
+    """The refused option that the token names; like getopt, sbatch takes any clear beginning of a name."""
+    name = token[2:].partition("=")[0]
+    return next((full for full in REFUSED if len(name) > 1 and full.startswith(name)), None)
