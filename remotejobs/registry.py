@@ -8,6 +8,7 @@ from remotejobs.errors import NoSuchJob, ServerProblem
 from remotejobs.exchange import Action, Request, SourceRequest, exchange
 from remotejobs.records import JobKey, JobRecord, JobStatus
 from remotejobs.shell import LocalShell, Shell
+from remotejobs.states import derive, read_queue
 
 
 class Registry:
@@ -114,8 +115,6 @@ class Registry:
                 self._cursor = chunk.cursor
         finally:
             answer.close()
-        from remotejobs.states import derive
-
         self._status = {
             key: derive(record, answer.queues, answer.clock) for key, record in self._records.items()
         }
