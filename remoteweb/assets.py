@@ -29,7 +29,11 @@ def _digest(path: Path, _changed: int, _size: int) -> str:
 
 
 def _keep_for_a_year(response: Response) -> Response:
-    if request.endpoint == "static" and response.status_code in (200, 304):
+    if (
+        request.endpoint == "static"
+        and request.method in ("GET", "HEAD")
+        and response.status_code in (200, 304)
+    ):
         # Only under the address of this very content: an older page may still ask for the former one.
         name = (request.view_args or {}).get("filename", "")
         if request.args.get("v") == _version(name):

@@ -1,8 +1,9 @@
 """Who may come in. Until there are accounts: a browser that opened a printed link."""
 
-from flask import Blueprint, Flask, Response, current_app, make_response, redirect, render_template, request
+from flask import Blueprint, Flask, Response, current_app, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from remoteweb import refusals
 from remoteweb.access.entry import COOKIE_SECONDS, is_let_in, new_link, use_link
 from remoteweb.access.origin import is_our_host, is_our_page
 from remoteweb.access.quiet import keep_tokens_out_of_logs
@@ -81,12 +82,8 @@ def _keep_out() -> AnyResponse | None:
 
 
 def _refuse(status: int, title: str, sentence: str) -> Response:
-    if "HX-Request" in request.headers:
-        # A poll or a tap of an open page: htmx then loads the page anew, which says it to the person.
-        answer = make_response(f"{title}. {sentence}\n", status)
-        answer.mimetype = "text/plain"
-        answer.headers["HX-Refresh"] = "true"
-        return answer
-    return make_response(
-        render_template("access/refused.html", status=status, title=title, sentence=sentence), status
-    )
+    response = refusals.answer(status, title, sentence)
+    if status == 401:
+        # The page behind a poll or a tap is over: htmx then loads it anew, and the person reads why.
+        response.headers["HX-Refresh"] = "true"
+    return response

@@ -1,0 +1,233 @@
+"""What holds for every page and every start: settings, the secret, headers, the addresses of our own files."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from remoteweb import assets, config, create_app
+from remoteweb.config import WrongSetting
+from remoteweb.database import begin_writing, db, shown
+from remoteweb.headers import CONTENT_SECURITY_POLICY
+from remoteweb.models import Counter
+from remoteweb.secret import secret_key
+
+FINE: dict[str, tuple[str, object]] = {
+    "SECRET_KEY": ("1234567890" * 4, "1234567890" * 4),
+    "SYNC_NOW": ("off", False),
+    "LOCAL_INTERVAL": ("7.5", 7.5),
+    "SERVER_INTERVAL": ("300", 300.0),
+    "MIN_INTERVAL": ("30", 30.0),
+    "ALLOWED_HOSTS": ("Jobs.example.org, b.example:8443", frozenset({"jobs.example.org", "b.example:8443"})),
+}
+
+WRONG = {
+    "SECRET_KEY": ["short", ""],
+    "SYNC_NOW": ["maybe", ""],
+    "LOCAL_INTERVAL": ["0", "-1", "nan", "inf", "ten", "1e9", ""],
+    "ALLOWED_HOSTS": ["", "https://jobs.example.org", "*"],
+    "SQLALCHEMY_DATABASE_URI": [
+        "",
+        "canary",
+        "jobs.sqlite",
+        "sqlite://",
+        "sqlite:///jobs.sqlite",
+        "mysql://me:canary@db/jobs",
+        "postgresql+psycopg2://me:canary@db/jobs",
+    ],
+    "SYNC_NOV": ["on"],
+    "TRUSTED_HOSTS": ["jobs.example.org"],
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_a_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    text, value = FINE[name]
+    monkeypatch.setenv(f"REMOTEWEB_{name}", text)
+    assert create_app().config[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_a_wrong_setting_stops_the_start_with_its_name_and_not_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"REMOTEWEB_{name}", value)
+    with pytest.raises(WrongSetting) as refusal:
+        create_app()
+    sentence = refusal.value.format_message()
+    assert sentence.startswith(f"REMOTEWEB_{name} ")
+    assert sentence.endswith((".", "?"))
+    assert "canary" not in sentence
+
+
+def test_a_mistyped_setting_is_told_what_it_was_meant_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REMOTEWEB_SYNC_NOV", "on")
+    with pytest.raises(WrongSetting, match=r"not a setting\. Did you mean REMOTEWEB_SYNC_NOW\?"):
+        create_app()
+
+
+def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REMOTEWEB_LOCAL_INTERVAL", "20")
+    assert create_app({"LOCAL_INTERVAL": 30.0}).config["LOCAL_INTERVAL"] == 30.0
+
+
+def test_every_setting_has_a_default_and_a_meaning() -> None:
+    assert set(FINE) | {"SQLALCHEMY_DATABASE_URI"} == set(config.SETTINGS)
+    assert all(setting.meaning.endswith(".") for setting in config.SETTINGS.values())
+
+
+def test_a_password_in_the_databases_address_is_not_shown() -> None:
+    pytest.importorskip("psycopg")
+    app = create_app({"SQLALCHEMY_DATABASE_URI": "postgresql://me:canary@db.example/jobs"})
+    with app.app_context():
+        assert "canary" not in shown(db.engine.url)
+        assert "db.example" in shown(db.engine.url)
+        db.engine.dispose()
+
+
+def test_the_database_and_the_secret_lie_in_the_state_folder(app: Flask, home: Path) -> None:
+    folder = home / ".local" / "state" / "remoteweb"
+    assert {"remoteweb.sqlite", "secret"} <= {file.name for file in folder.iterdir()}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "secret").stat().st_mode) == 0o600
+
+
+def test_the_secret_is_made_once_also_by_many_starts_at_once(tmp_path: Path) -> None:
+    keys: list[str] = []
+    folder = tmp_path / "state"
+    folder.mkdir()
+    starts = [threading.Thread(target=lambda: keys.append(secret_key(folder))) for _ in range(16)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert len(keys) == 16
+    assert len(set(keys)) == 1
+    assert [file.name for file in folder.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "sentence"), [("x" * 64, 0o644, "Others can read"), ("", 0o600, "no usable key")]
+)
+def test_a_secret_that_is_none_stops_the_start(
+    tmp_path: Path, content: str, mode: int, sentence: str
+) -> None:
+    (tmp_path / "secret").write_text(content)
+    (tmp_path / "secret").chmod(mode)
+    with pytest.raises(WrongSetting, match=sentence):
+        secret_key(tmp_path)
+
+
+def test_a_state_folder_that_cannot_be_made_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(WrongSetting, match="The state folder cannot be used: Not a directory"):
+        create_app()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/no/such/page", 404), ("/enter/used", 303)], ids=["a refusal", "a redirect"]
+)
+def test_documents_carry_the_strict_headers(client: FlaskClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert {"HX-Request", "HX-Request-Type"} <= set(answer.vary)
+
+
+def test_nothing_but_our_own_files_may_be_loaded() -> None:
+    sources = {part.split()[0]: part.split()[1:] for part in CONTENT_SECURITY_POLICY.split("; ")}
+    assert sources["default-src"] == ["'none'"]
+    assert {word for words in sources.values() for word in words} == {"'none'", "'self'"}
+
+
+def test_a_part_of_a_page_stays_small(client: FlaskClient) -> None:
+    answer = client.get("/no/such/page", headers={"HX-Request": "true", "HX-Request-Type": "partial"})
+    assert "Content-Security-Policy" not in answer.headers
+    assert answer.text.startswith("<hx-partial ")
+    assert sum(len(name) + len(value) + 4 for name, value in answer.headers) < 300
+
+
+def test_an_asset_is_kept_for_a_year_under_the_address_of_its_content(
+    app: Flask, anonymous: FlaskClient
+) -> None:
+    with app.test_request_context():
+        address = assets.asset_url("vendor/htmx-4.0.1.min.js")
+    with anonymous.get(address) as kept:
+        assert kept.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert kept.headers["X-Content-Type-Options"] == "nosniff"
+    with anonymous.get(address, headers={"If-None-Match": kept.headers["ETag"]}) as again:
+        assert again.status_code == 304
+    for other in (address.partition("?")[0], address + "0"):
+        with anonymous.get(other) as answer:
+            assert answer.headers["Cache-Control"] == "no-cache"
+
+
+def test_an_asset_that_changes_gets_another_address(
+    tmp_path: Path, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "static_folder", str(tmp_path))
+    addresses = []
+    with app.test_request_context():
+        for content in ("a", "b"):
+            (tmp_path / "app.css").write_text(content)
+            os.utime(tmp_path / "app.css", ns=(0, len(addresses) + 1))
+            addresses.append(assets.asset_url("app.css"))
+        with pytest.raises(FileNotFoundError):
+            assets.asset_url("missing.css")
+    assert addresses[0] != addresses[1]
+
+
+def test_an_unforeseen_error_is_a_page_that_says_so_and_shows_nothing_of_it(
+    app: Flask, client: FlaskClient
+) -> None:
+    app.config.update(TESTING=False, PROPAGATE_EXCEPTIONS=False)
+    app.view_functions["access.enter"] = lambda token: 1 / 0
+    answer = client.get("/enter/canary")
+    assert answer.status_code == 500
+    assert "Something went wrong here" in answer.text
+    assert "canary" not in answer.text
+    assert "ZeroDivision" not in answer.text
+
+
+def test_a_write_after_a_read_takes_the_lock_and_sees_what_was_written_meanwhile(app: Flask) -> None:
+    def add_one() -> None:
+        with app.app_context():
+            begin_writing()
+            counter = db.session.get(Counter, "change")
+            assert counter is not None
+            counter.value += 1
+            db.session.commit()
+
+    with app.app_context():
+        counter = db.session.get(Counter, "change")  # a read, as a view does before it acts
+        assert counter is not None
+        assert counter.value == 0
+        other = threading.Thread(target=add_one)
+        other.start()
+        other.join()
+        begin_writing()
+        counter.value += 1
+        begin_writing()  # called by one that has begun already: nothing is lost
+        db.session.commit()
+        assert counter.value == 2
+
+
+def test_a_change_before_begin_writing_is_a_mistake_that_is_told(app: Flask) -> None:
+    with app.app_context():
+        counter = db.session.get(Counter, "change")
+        assert counter is not None
+        counter.value = 5
+        with pytest.raises(RuntimeError, match="before the first change"):
+            begin_writing()
