@@ -1,0 +1,311 @@
+"""One sync of one server: its answer into the tables, and waiting actions out to it. Command, worker and page
+use this.
+
+Each step is a transaction of its own under the server's lease, so a kill at any point leaves the database
+whole, and the
+next sync goes on from there.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from flask import current_app
+
+from remotejobs.answer import Answer, SourceAnswer
+from remotejobs.errors import AnswerBroken, RemoteJobsError, ServerProblem
+from remotejobs.exchange import Request, SourceRequest, exchange
+from remotejobs.shell import Shell
+from remoteweb import changes, intake, leases, outcomes, runs, trouble
+from remoteweb.database import begin_writing, db
+from remoteweb.leases import Busy, Lease, LeaseLost, TooSoon
+from remoteweb.models import Job, Server, Source
+from remoteweb.runs import Listener, Progress, SourceResult
+from remoteweb.untrusted import line
+
+BUDGET_SECONDS = 60.0
+# A sync that changed nothing moves its source's line at most this often: ages count on by themselves.
+SHOWN_SECONDS = 60.0
+
+
+ShellFactory = Callable[[Server], Shell]
+
+
+@dataclass(slots=True)
+class SyncResult:
+    label: str
+    seconds: float
+    sources: list[SourceResult] = field(default_factory=list)
+
+    @property
+    def is_followed(self) -> bool:
+        """Something was submitted or cancelled: another sync soon shows what became of it."""
+        return any(result.cancelled or result.submitted or result.unknown for result in self.sources)
+
+    @property
+    def sentence(self) -> str:
+        if len(self.sources) == 1:
+            return f"{self.sources[0].sentence}."
+        return " ".join(f"{result.app}: {result.sentence}." for result in self.sources) or "Nothing to sync."
+
+
+@dataclass(slots=True)
+class _Sync:
+    """What the steps of one sync hand on."""
+
+    lease: Lease
+    progress: Progress
+    wanted: list[str]  # apps
+    began_at: float
+    results: dict[str, SourceResult] = field(default_factory=dict)
+    sent: list[outcomes.Sent] = field(default_factory=list)
+    wire_was_touched: bool = False
+
+
+def collect(
+    server: Server,
+    shell_factory: ShellFactory,
+    *,
+    apps: list[str] | None = None,
+    asked_by: str = "command",
+    listener: Listener | None = None,
+    wait: bool = True,
+    ignore_interval: bool = False,
+    budget: float = BUDGET_SECONDS,
+) -> SyncResult:
+    """Sync `apps` of this server, or all of it that is not paused. An app that is new becomes known when its
+    answer came.
+
+    Raises Busy, TooSoon (without `wait`), and what an exchange raises, after the database has been told of
+    it.
+    """
+    server_id, label = server.id, server.label
+    db.session.rollback()
+    owner = leases.new_owner()
+    lease, run_id = _begin(
+        server_id, owner, asked_by, apps, listener, wait=wait, ignore_interval=ignore_interval
+    )
+    sync = _Sync(lease, Progress(run_id, listener), [], time.time())
+    with leases.kept(lease):
+        try:
+            sync.wanted = apps if apps is not None else _active_apps(server_id)
+            sync.results = {app: SourceResult(app) for app in sync.wanted}
+            if sync.wanted:
+                _carry_out(sync, shell_factory, budget)
+            result = SyncResult(label, time.time() - sync.began_at, list(sync.results.values()))
+            _end_well(sync, result)
+        except BaseException as error:
+            _end_badly(sync, error)
+            raise
+    return result
+
+
+def _begin(
+    server_id: int,
+    owner: str,
+    asked_by: str,
+    apps: list[str] | None,
+    listener: Listener | None,
+    *,
+    wait: bool,
+    ignore_interval: bool,
+) -> tuple[Lease, int]:
+    while True:
+        begin_writing()
+        try:
+            lease = leases.take(server_id, owner, ignore_interval=ignore_interval)
+        except TooSoon as too_soon:
+            if not wait:
+                raise
+            if listener:
+                listener("waiting", 0, None)
+            time.sleep(min(too_soon.seconds, 1.0) + 0.01)
+            continue
+        run_id = runs.begin(lease, asked_by, whole_server=apps is None)
+        db.session.commit()
+        return lease, run_id
+
+
+def _active_apps(server_id: int) -> list[str]:
+    query = (
+        db.select(Source.app)
+        .where(Source.server_id == server_id, Source.paused.is_(False))
+        .order_by(Source.id)
+    )
+    apps = list(db.session.scalars(query))
+    db.session.rollback()
+    return apps
+
+
+def _carry_out(sync: _Sync, shell_factory: ShellFactory, budget: float) -> None:
+    with _connected(sync, shell_factory) as shell:
+        request = _prepare(sync, budget)
+        sync.progress.enter("reading")
+        try:
+            answer = exchange(shell, request, lambda _bytes: sync.progress.tell())
+        finally:
+            sync.wire_was_touched = shell.execs > 0
+    try:
+        _take_in(sync, answer)
+    finally:
+        answer.close()
+
+
+@contextlib.contextmanager
+def _connected(sync: _Sync, shell_factory: ShellFactory) -> Iterator[Shell]:
+    server = db.session.get_one(Server, sync.lease.server_id)
+    db.session.expunge(server)
+    db.session.rollback()
+    shell = shell_factory(server)
+    try:
+        yield shell
+    finally:
+        shell.close()
+
+
+def _prepare(sync: _Sync, budget: float) -> Request:
+    known = _sources(sync)
+    cursors = {app: source.cursor for app, source in known.items()}
+    ids = [source.id for source in known.values()]
+    db.session.rollback()
+    sync.sent = outcomes.claim(sync.lease, ids)
+    return Request(
+        sources=[SourceRequest(app, cursors.get(app)) for app in sync.wanted],
+        actions=[item.request for item in sync.sent],
+        budget=budget,
+    )
+
+
+def _sources(sync: _Sync) -> dict[str, Source]:
+    query = db.select(Source).where(Source.server_id == sync.lease.server_id, Source.app.in_(sync.wanted))
+    return {source.app: source for source in db.session.scalars(query)}
+
+
+def _take_in(sync: _Sync, answer: Answer) -> None:
+    """Records first, then what became of the actions, then the open jobs by the queue; the rows are confirmed
+    last.
+    """
+    missing = [app for app in sync.wanted if app not in answer.sources]
+    if missing:
+        raise AnswerBroken(
+            f"The server's answer does not speak of {', '.join(missing)}. Nothing in it was used."
+        )
+    total = sum(source.total for source in answer.sources.values() if not source.error)
+    sync.progress.enter("writing", total)
+    seen = intake.Seen.of(answer.queues, answer.clock)
+    ids = _known_from_now(sync, answer)
+    for app in sync.wanted:
+        if not answer.sources[app].error:
+            _store(sync, ids[app], answer.sources[app], seen)
+    outcomes.settle(sync.lease, sync.sent, answer.outcomes, sync.results)
+    for app in sync.wanted:
+        if not answer.sources[app].error:
+            sync.results[app].changed += intake.look_again(sync.lease, ids[app], seen)
+    _confirm(sync, answer, ids)
+
+
+def _known_from_now(sync: _Sync, answer: Answer) -> dict[str, int]:
+    """The ids of the sources. One whose first answer this is becomes known here."""
+    known = {app: source.id for app, source in _sources(sync).items()}
+    db.session.rollback()
+    new = [app for app in sync.wanted if app not in known and not answer.sources[app].error]
+    if new:
+        begin_writing()
+        leases.still_ours(sync.lease)
+        sources = [Source(server_id=sync.lease.server_id, app=app) for app in new]
+        db.session.add_all(sources)
+        db.session.flush()
+        known |= {source.app: source.id for source in sources}
+        db.session.commit()
+    return known
+
+
+def _store(sync: _Sync, source_id: int, answer: SourceAnswer, seen: intake.Seen) -> None:
+    for chunk in answer.chunks():
+        for done, changed in intake.store(sync.lease, source_id, chunk, seen):
+            sync.results[answer.app].changed += changed
+            sync.progress.add(done, changed)
+
+
+def _confirm(sync: _Sync, answer: Answer, ids: dict[str, int]) -> None:
+    begin_writing()
+    leases.still_ours(sync.lease)
+    db.session.get_one(Server, sync.lease.server_id).skew = round(answer.skew, 1)
+    moved = []
+    for source_id in ids.values():
+        source = db.session.get_one(Source, source_id)
+        if _confirm_one(sync, source, answer):
+            moved.append(source)
+    changes.publish(moved)
+    db.session.commit()
+    for app in sync.wanted:
+        if app not in ids:
+            sync.results[app].error = line(answer.sources[app].error, 600)
+    if not ids:
+        raise ServerProblem(sync.results[sync.wanted[0]].error)
+
+
+def _confirm_one(sync: _Sync, source: Source, answer: Answer) -> bool:
+    """True: the source's line on the pages says something else now."""
+    told, result = answer.sources[source.app], sync.results[source.app]
+    before = (source.error, source.unreadable, source.skipped)
+    source.error = line(told.error, 600) or _unanswered(source, answer)
+    if not told.error:
+        source.unreadable, source.skipped = told.unreadable, told.skipped
+    if not source.error:
+        source.confirmed_at = sync.began_at
+    result.error = source.error
+    result.unreadable, result.skipped = source.unreadable, source.skipped
+    count = db.select(db.func.count()).select_from(Job).where(Job.source_id == source.id)
+    result.jobs = db.session.scalar(count) or 0
+    is_old = (source.confirmed_at or 0.0) - (source.shown_at or 0.0) >= SHOWN_SECONDS
+    if result.changed or is_old or (source.error, source.unreadable, source.skipped) != before:
+        source.shown_at = source.confirmed_at
+        return True
+    return False
+
+
+def _unanswered(source: Source, answer: Answer) -> str:
+    """A queue that did not answer whole leaves this source's open jobs as they were: then they are not
+    confirmed.
+    """
+    cut = sorted({queue.scheduler for queue in answer.queues if not queue.complete})
+    open_there = (
+        db.select(Job.id).where(Job.source_id == source.id, Job.open, Job.scheduler.in_(cut)).limit(1)
+    )
+    if not cut or db.session.scalar(open_there) is None:
+        return ""
+    return f"{line(', '.join(cut), 60)} on the server did not answer. The last known states are shown."
+
+
+def _end_well(sync: _Sync, result: SyncResult) -> None:
+    begin_writing()
+    leases.still_ours(sync.lease)
+    moved = trouble.is_over(sync.lease)
+    failed = bool(result.sources) and all(source.error for source in result.sources)
+    runs.end(sync.progress.run_id, "failed" if failed else "done", result.sentence, result.sources)
+    leases.give_back(sync.lease)
+    changes.publish(moved)
+    db.session.commit()
+
+
+def _end_badly(sync: _Sync, error: BaseException) -> None:
+    """Whatever happened: actions, run, trouble and lease are left as the next sync wants to find them."""
+    db.session.rollback()
+    outcomes.put_back(sync.lease, sync.sent, wire_was_touched=sync.wire_was_touched)
+    begin_writing()
+    runs.end(sync.progress.run_id, "failed", _in_words(error), list(sync.results.values()))
+    if isinstance(error, Exception) and not isinstance(error, LeaseLost | Busy):
+        trouble.note(sync.lease, error)
+    leases.give_back(sync.lease)
+    db.session.commit()
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, RemoteJobsError):
+        return line(error, 600)
+    if isinstance(error, Exception):
+        current_app.logger.error("A sync ended in an error that is not foreseen.", exc_info=error)
+        return f"An error that is not foreseen stopped it ({type(error).__name__}); the log says where."
+    return "Interrupted. What had been written stays; the rest follows with the next sync."

@@ -1,0 +1,197 @@
+"""Who syncs a server now: one lease per server, in the database, so that it holds across processes and
+machines.
+"""
+
+import hashlib
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flask import current_app
+from sqlalchemy import Engine
+
+from remotejobs.errors import RemoteJobsError
+from remoteweb.database import db
+from remoteweb.models import Server
+
+# Long enough for a heartbeat that waits behind another writer, short enough that a killed holder is soon
+# forgotten.
+LEASE_SECONDS = 45.0
+HEARTBEAT_SECONDS = 10.0
+
+
+class Busy(RemoteJobsError):
+    """Another sync of that server is running."""
+
+    exit_code = 75  # EX_TEMPFAIL, so that cron and scripts can tell it from a failure
+
+    def __init__(self, label: str, owner: str) -> None:
+        host, pid = (*owner.split(":"), "", "")[:2]
+        super().__init__(
+            f"{label} is being synced already, by process {pid} on {host}. Try again when it is done."
+        )
+
+
+class TooSoon(RemoteJobsError):
+    """The server's minimum interval is not over; `seconds` are left."""
+
+    exit_code = 75
+
+    def __init__(self, label: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"{label} was synced a moment ago. Its shortest interval is over in {seconds:.0f} s."
+        )
+
+
+class LeaseLost(RemoteJobsError):
+    """We were away for too long, and another sync took over: what it says is newer than what we hold."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            f"Another sync of {label} took over, since this one did not move. Its answer is used instead."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    server_id: int
+    owner: str
+    fence: int
+
+
+def new_owner() -> str:
+    """host:pid:place-random. The random word tells two syncs of one process apart, and a pid that was used
+    again.
+
+    The place is this boot and its process ids: only there can it be asked whether the pid still lives.
+    """
+    host = socket.gethostname()[:64].replace(":", "-")
+    return f"{host}:{os.getpid()}:{_place()}-{secrets.token_hex(6)}"
+
+
+@cache
+def _place() -> str:
+    try:
+        words = Path("/proc/sys/kernel/random/boot_id").read_text() + str(
+            Path("/proc/self/ns/pid").readlink()
+        )
+    except OSError:
+        return secrets.token_hex(4)  # unlike any other, so nobody's pid is judged
+    return hashlib.sha256(words.encode()).hexdigest()[:8]
+
+
+def is_dead(owner: str) -> bool:
+    """The holder was a process of this machine, and is gone: a killed sync need not be waited for."""
+    _host, pid, word = (*owner.split(":"), "", "", "")[:3]
+    if not pid.isdecimal() or word.partition("-")[0] != _place():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def take(server_id: int, owner: str, *, ignore_interval: bool = False) -> Lease:
+    """One conditional UPDATE, which also starts the server's minimum interval. Raises Busy or TooSoon.
+
+    The fence grows with each lease: whoever holds an older one may not write any more.
+    The caller's transaction writes, and commits.
+    """
+    now = time.time()
+    holder = db.session.scalar(db.select(Server.lease_owner).where(Server.id == server_id)) or ""
+    free = db.or_(Server.lease_owner == "", Server.lease_until < now)
+    if is_dead(holder):
+        free = db.or_(free, Server.lease_owner == holder)
+    rested = db.or_(
+        Server.last_try_at.is_(None),
+        Server.last_try_at > now,  # a clock that was set back must not block for hours
+        Server.last_try_at <= now - Server.min_interval,
+    )
+    fence = db.session.scalar(
+        db.update(Server)
+        .where(Server.id == server_id, free, *([] if ignore_interval else [rested]))
+        .values(lease_owner=owner, lease_until=now + LEASE_SECONDS, fence=Server.fence + 1, last_try_at=now)
+        .returning(Server.fence)
+        .execution_options(synchronize_session=False)
+    )
+    if fence is not None:
+        return Lease(server_id, owner, fence)
+    db.session.rollback()
+    raise _why_not(server_id, now)
+
+
+def _why_not(server_id: int, now: float) -> RemoteJobsError:
+    server = db.session.get_one(Server, server_id, populate_existing=True)
+    label, owner, until = server.label, server.lease_owner, server.lease_until
+    left = server.min_interval - (now - (server.last_try_at or 0.0))
+    db.session.rollback()
+    return Busy(label, owner) if owner and until >= now else TooSoon(label, max(left, 0.0))
+
+
+def still_ours(lease: Lease) -> None:
+    """Inside a writing transaction: raises LeaseLost when a later sync has begun, before anything of ours is
+    written.
+    """
+    fence = db.session.scalar(db.select(Server.fence).where(Server.id == lease.server_id))
+    if fence != lease.fence:
+        server = db.session.get(Server, lease.server_id)
+        label = server.label if server else "a server that was removed"
+        db.session.rollback()
+        raise LeaseLost(label)
+
+
+def give_back(lease: Lease) -> None:
+    """The last words of the caller's transaction: with it, the server is free for the next one."""
+    db.session.execute(
+        db.update(Server)
+        .where(Server.id == lease.server_id, Server.fence == lease.fence)
+        .values(lease_owner="", lease_until=0.0)
+        .execution_options(synchronize_session=False)
+    )
+
+
+@contextmanager
+def kept(lease: Lease) -> Iterator[None]:
+    """Renews the lease from a thread of its own while the body runs: an exchange may take longer than the
+    lease.
+    """
+    over = threading.Event()
+    engine = db.engine
+    log = current_app.logger
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_SECONDS):
+            try:
+                _renew(engine, lease)
+            except Exception:
+                log.exception("The lease of server %s could not be renewed; trying again.", lease.server_id)
+
+    thread = threading.Thread(target=beat, name=f"lease-{lease.server_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _renew(engine: Engine, lease: Lease) -> None:
+    with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+        connection.execute(
+            db.update(Server)
+            .where(
+                Server.id == lease.server_id, Server.fence == lease.fence, Server.lease_owner == lease.owner
+            )
+            .values(lease_until=time.time() + LEASE_SECONDS)
+        )

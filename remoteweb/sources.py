@@ -1,0 +1,132 @@
+"""The servers and sources that are known here: found, made, paused, forgotten. Nothing on a server is touched."""
+
+import msgspec
+from flask import current_app
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+
+from remotejobs.records import app_name
+from remoteweb import changes
+from remoteweb.database import begin_writing, db
+from remoteweb.models import Job, Server, Source
+
+DEFAULT_APP = "remoteJobs-vistrails"
+# No site bans a machine for talking to itself, and a tap on this machine should be carried out soon.
+LOCAL_MIN_INTERVAL = 1.0
+
+
+def known(user: str, host: str, port: int) -> Server | None:
+    query = select(Server).where(Server.user == user, Server.host == host, Server.port == port)
+    return db.session.scalar(query)
+
+
+def this_machine() -> Server:
+    return server("", "", 0)
+
+
+def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[str] | None = None) -> Server:
+    """The row of this login, made when it is new. An alias is kept as it was resolved at first."""
+    found = known(user, host, port)
+    if found is not None:
+        return found
+    begin_writing()
+    db.session.add(
+        Server(
+            user=user,
+            host=host,
+            port=port,
+            alias=alias,
+            key_files=msgspec.json.encode(key_files or []).decode(),
+            min_interval=float(current_app.config["MIN_INTERVAL"]) if host else LOCAL_MIN_INTERVAL,
+        )
+    )
+    try:
+        db.session.commit()
+    except IntegrityError:  # another process was quicker
+        db.session.rollback()
+    made = known(user, host, port)
+    assert made is not None  # noqa: S101  we, or the quicker one, made it
+    return made
+
+
+def source_here(app: str = DEFAULT_APP) -> Source:
+    """A source on this machine, which needs no login to be known: where the example job goes."""
+    server_id = this_machine().id
+    begin_writing()
+    found = _source(server_id, app)
+    if found is None:
+        found = Source(server_id=server_id, app=app_name(app))
+        db.session.add(found)
+        changes.publish([found])
+    db.session.commit()
+    return found
+
+
+def find_here(app: str) -> Source | None:
+    here = known("", "", 0)
+    return _source(here.id, app) if here else None
+
+
+def find(app: str, at: Server) -> Source | None:
+    return _source(at.id, app)
+
+
+def by_alias(alias: str) -> Server | None:
+    """The server that was added under this name of ~/.ssh/config: it means the same login as on that day."""
+    query = select(Server).where(Server.alias == alias).order_by(Server.id).limit(1)
+    return db.session.scalar(query)
+
+
+def with_sources() -> list[Server]:
+    """Every server that has a source which is not paused, this machine first."""
+    active = Server.sources.any(Source.paused.is_(False))
+    return list(db.session.scalars(select(Server).where(active).order_by(Server.host != "", Server.id)))
+
+
+def set_paused(source_id: int, paused: bool) -> Source | None:
+    begin_writing()
+    source = db.session.get(Source, source_id)
+    if source is not None and source.paused != paused:
+        source.paused = paused
+        changes.publish([source])
+    db.session.commit()
+    return source
+
+
+def forget(source_id: int) -> bool:
+    """Removes a source with its jobs and actions from this database. On its server everything stays as it is.
+
+    The row of this machine stays, without sources: it says that the default source was removed on purpose.
+    """
+    begin_writing()
+    source = db.session.get(Source, source_id)
+    if source is None:
+        db.session.rollback()
+        return False
+    at = source.server_id
+    db.session.expunge(source)
+    db.session.execute(delete(Job).where(Job.source_id == source_id))
+    db.session.execute(delete(Source).where(Source.id == source_id))
+    _drop_unused(at, even_here=False)
+    changes.start_afresh()
+    db.session.commit()
+    return True
+
+
+def drop_if_unknown(server_id: int) -> bool:
+    """A server that never answered is not known: the row that held the lease of its first try goes again."""
+    begin_writing()
+    _drop_unused(server_id, even_here=True)
+    dropped = db.session.scalar(select(Server.id).where(Server.id == server_id)) is None
+    db.session.commit()
+    return dropped
+
+
+def _drop_unused(server_id: int, *, even_here: bool) -> None:
+    is_unused = ~select(Source.id).where(Source.server_id == server_id).exists()
+    query = delete(Server).where(Server.id == server_id, Server.lease_owner == "", is_unused)
+    db.session.execute(query if even_here else query.where(Server.host != ""))
+
+
+def _source(server_id: int, app: str) -> Source | None:
+    return db.session.scalar(select(Source).where(Source.server_id == server_id, Source.app == app))

@@ -1,0 +1,165 @@
+"""What the pages show of the syncs: one line per server, with its age, and how the last sync went, in words."""
+
+import time
+from dataclasses import dataclass, field
+
+from flask import current_app
+
+from remoteweb.database import db
+from remoteweb.models import Server, Source, SyncRun
+from remoteweb.untrusted import line
+
+# A line turns amber when this many syncs in a row did not come.
+MISSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    id: int
+    app: str
+    paused: bool
+    confirmed_at: float | None
+    error: str
+    unreadable: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLine:
+    """`state` is ok, syncing, late, trouble, needs_person, never or paused; `sentence` says the same to a
+    person.
+
+    `confirmed_at`: the age of what the pages show of this server, which is that of its oldest source.
+    """
+
+    server_id: int
+    label: str
+    confirmed_at: float | None
+    state: str
+    sentence: str
+    done: int = 0
+    total: int | None = None
+    stage: str = ""
+    since: float | None = None  # of a trouble
+    sources: list[SourceLine] = field(default_factory=list)
+
+    @property
+    def is_syncing(self) -> bool:
+        return self.state == "syncing"
+
+
+def overview() -> list[ServerLine]:
+    """Every server that has a source, this machine first."""
+    query = (
+        db.select(Server)
+        .where(Server.sources.any())
+        .order_by(Server.host != "", Server.alias, Server.host, Server.id)
+    )
+    servers = list(db.session.scalars(query))
+    now = time.time()
+    current, last = _runs_under_way(now), _last_runs([server.id for server in servers])
+    return [_line(server, current.get(server.id), last.get(server.id), now) for server in servers]
+
+
+def is_syncing(lines: list[ServerLine]) -> bool:
+    """Something moves, so the fragment asks again soon."""
+    return any(line.is_syncing for line in lines)
+
+
+def _runs_under_way(now: float) -> dict[int, SyncRun]:
+    """Waiting ones, and running ones whose holder still lives: a killed program leaves a row that says
+    "running".
+    """
+    holds = db.and_(Server.lease_owner == SyncRun.holder, Server.lease_until >= now)
+    query = (
+        db.select(SyncRun)
+        .join(Server, Server.id == SyncRun.server_id)
+        .where(db.or_(SyncRun.state == "waiting", db.and_(SyncRun.state == "running", holds)))
+        .order_by(SyncRun.state == "running", SyncRun.id)
+    )
+    return {run.server_id: run for run in db.session.scalars(query)}
+
+
+def _last_runs(server_ids: list[int]) -> dict[int, SyncRun]:
+    newest = (
+        db.select(db.func.max(SyncRun.id))
+        .where(SyncRun.server_id.in_(server_ids), SyncRun.state.in_(("done", "failed")))
+        .group_by(SyncRun.server_id)
+    )
+    return {
+        run.server_id: run for run in db.session.scalars(db.select(SyncRun).where(SyncRun.id.in_(newest)))
+    }
+
+
+def _line(server: Server, current: SyncRun | None, last: SyncRun | None, now: float) -> ServerLine:
+    sources = [
+        _source_line(source) for source in sorted(server.sources, key=lambda source: source.app.lower())
+    ]
+    active = [source for source in sources if not source.paused]
+    confirmed = [source.confirmed_at for source in active or sources]
+    confirmed_at = None if None in confirmed else min(time for time in confirmed if time is not None)
+    state, sentence = _state(server, current, last, active, confirmed_at, now)
+    return ServerLine(
+        server.id,
+        line(server.label, 100),
+        confirmed_at,
+        state,
+        sentence,
+        done=current.done if current else 0,
+        total=current.total if current else None,
+        stage=current.stage if current else "",
+        since=server.error_since,
+        sources=sources,
+    )
+
+
+def _source_line(source: Source) -> SourceLine:
+    return SourceLine(
+        source.id,
+        source.app,
+        source.paused,
+        source.confirmed_at,
+        source.error,
+        source.unreadable,
+        source.skipped,
+    )
+
+
+def _state(
+    server: Server,
+    current: SyncRun | None,
+    last: SyncRun | None,
+    active: list[SourceLine],
+    confirmed_at: float | None,
+    now: float,
+) -> tuple[str, str]:
+    if current:
+        return "syncing", _going_on(current)
+    if not active:
+        return "paused", "Paused. Nothing is asked of it until you resume it."
+    if server.needs_person:
+        return "needs_person", server.needs_person
+    troubles = [server.error, *(source.error for source in active)]
+    if trouble := next((error for error in troubles if error), ""):
+        return "trouble", trouble
+    if confirmed_at is None:
+        return "never", "Not synced yet."
+    sentence = last.sentence if last and last.state == "done" else ""
+    if now - confirmed_at > MISSED * _interval(server):
+        return "late", "Not synced for a while. Is the sync worker running?"
+    return "ok", sentence
+
+
+def _interval(server: Server) -> float:
+    name = "LOCAL_INTERVAL" if server.is_local else "SERVER_INTERVAL"
+    return max(float(current_app.config[name]), server.min_interval, 20.0)
+
+
+def _going_on(run: SyncRun) -> str:
+    if run.state == "waiting":
+        return "Waiting for its turn."
+    if run.stage == "writing" and run.total:
+        return f"Storing {run.done:,} of {run.total:,} jobs."
+    return {"reading": "Reading the records.", "writing": "Storing what changed."}.get(
+        run.stage, "Connecting."
+    )

@@ -1,0 +1,61 @@
+"""What a failed sync leaves behind: a sentence, since when, and when (or by whom) it is tried again."""
+
+import random
+import time
+
+from remotejobs.errors import LoginError
+from remoteweb import changes
+from remoteweb.database import db
+from remoteweb.leases import Lease
+from remoteweb.models import Server, Source
+from remoteweb.untrusted import line
+
+FIRST_WAIT = 15.0
+LONGEST_WAIT = 3600.0
+# A refused login is tried again by nobody but a person. A command without a terminal may be cron, or a
+# person's script:
+# it may try, and less and less often, so that it never looks like an attack.
+FIRST_LOGIN_WAIT = 300.0
+LONGEST_LOGIN_WAIT = 6 * 3600.0
+
+
+def note(lease: Lease, error: BaseException) -> None:
+    """In the caller's transaction. The back-off is a column, so it survives a restart."""
+    server = db.session.get(Server, lease.server_id)
+    if server is None:
+        return
+    now = time.time()
+    sentence = line(error, 600) or type(error).__name__
+    is_login = isinstance(error, LoginError)
+    was = (server.error, server.needs_person)
+    server.failures += 1
+    server.error = sentence
+    server.error_since = server.error_since or now
+    server.needs_person = sentence if is_login else ""
+    server.not_before = now + wait(server.failures, is_login=is_login)
+    if (server.error, server.needs_person) != was:
+        changes.publish(_sources(lease.server_id))
+
+
+def wait(failures: int, *, is_login: bool = False) -> float:
+    """Doubles with each failure in a row.
+
+    Jitter, so that many that failed together do not come back together.
+    """
+    first, longest = (FIRST_LOGIN_WAIT, LONGEST_LOGIN_WAIT) if is_login else (FIRST_WAIT, LONGEST_WAIT)
+    return min(first * 2.0 ** min(failures - 1, 20), longest) * random.uniform(0.75, 1.0)  # noqa: S311  no secret
+
+
+def is_over(lease: Lease) -> list[Source]:
+    """In the caller's transaction, which publishes the sources that it gives: those whose line says something
+    else now.
+    """
+    server = db.session.get_one(Server, lease.server_id)
+    was_in_trouble = bool(server.error or server.needs_person)
+    server.failures, server.not_before = 0, 0.0
+    server.error, server.needs_person, server.error_since = "", "", None
+    return _sources(lease.server_id) if was_in_trouble else []
+
+
+def _sources(server_id: int) -> list[Source]:
+    return list(db.session.scalars(db.select(Source).where(Source.server_id == server_id)))

@@ -1,0 +1,290 @@
+"""`update-database`: sync from a terminal or from cron, with an exit code that says how it went."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+import msgspec
+from flask import current_app
+from flask.cli import with_appcontext
+
+from remotejobs.destination import Destination
+from remotejobs.errors import HostKeyUnknown, LoginError, LoginRefused, RemoteJobsError
+from remotejobs.records import app_name
+from remoteweb import collector, connect, outcomes, sources, terminal
+from remoteweb.collector import SyncResult
+from remoteweb.database import db, shown
+from remoteweb.leases import Busy
+from remoteweb.models import Server, Source
+from remoteweb.runs import SourceResult
+from remoteweb.untrusted import line
+from remoteweb.upgrade import upgrade_database
+
+INTERRUPTED = 130
+FAILED = 1
+
+
+@dataclass(slots=True)
+class Options:
+    as_json: bool
+    quiet: bool
+    verbose: bool
+    dry_run: bool
+    timeout: float
+    password: str | None
+
+    @property
+    def by_a_person(self) -> bool:
+        """Somebody stands behind it, so a login that was refused before is worth another try."""
+        return self.password is not None or terminal.is_interactive()
+
+
+@dataclass(slots=True)
+class Target:
+    """A server to sync: all its sources (apps None), or the one that was named."""
+
+    server_id: int
+    label: str
+    apps: list[str] | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Of one source; `code` is what the command would end with if it were the only one."""
+
+    label: str
+    result: SourceResult
+    seconds: float
+    code: int
+
+    def line(self, *, with_app: bool) -> str:
+        name = f"{self.label} {self.result.app}" if with_app else self.label
+        return f"{name}: {self.result.sentence}, {self.seconds:.1f} s"
+
+
+@click.command("update-database")
+@click.argument("app", required=False, metavar="[APP")
+@click.argument("server", required=False, metavar="[[USER@]SERVER[:PORT]]]")
+@click.option("--password-stdin", is_flag=True, help="Read a password from the first line of standard input.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, and no summary lines.")
+@click.option("-v", "--verbose", is_flag=True, help="Say which database is used.")
+@click.option("--dry-run", is_flag=True, help="Show the actions that would be sent, and send nothing.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 3600),
+    default=90.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one server may take.",
+)
+@with_appcontext
+def update_database(
+    app: str | None, server: str | None, password_stdin: bool, timeout: float, **flags: bool
+) -> None:
+    """Fetch what is new about the jobs of APP on SERVER, and send the actions that wait for them.
+
+    Without SERVER, on this machine. Without APP, every source that is known (or remoteJobs-vistrails on this
+    machine
+    if there is none). SERVER may be an alias of ~/.ssh/config, me@alps.example.org:2222 or [::1]:22.
+
+    \b
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 login or host key, 4 unreachable or timed out,
+    75 another sync of that server is running, 130 interrupted.
+    """
+    try:
+        password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+        sys.exit(_update(app, server, Options(password=password, timeout=timeout, **flags)))
+    except KeyboardInterrupt:
+        sys.exit(_interrupted())
+    except click.Abort as abort:
+        # A prompt turns Ctrl-C and the end of the input into the same exception.
+        sys.exit(_interrupted() if isinstance(abort.__context__, KeyboardInterrupt) else LoginError.exit_code)
+
+
+def _interrupted() -> int:
+    terminal.say("\nInterrupted. The database is whole; the rest follows with the next sync.")
+    return INTERRUPTED
+
+
+def _update(app: str | None, server: str | None, options: Options) -> int:
+    upgrade_database(current_app._get_current_object())  # type: ignore[attr-defined]
+    if options.verbose:
+        terminal.say(f"Database: {shown(db.engine.url)}")
+    try:
+        targets = _targets(app, server)
+    except RemoteJobsError as error:
+        terminal.complain(str(error))
+        return error.exit_code
+    if options.dry_run:
+        return _show_waiting(targets, options)
+    ends = [end for target in targets for end in _sync(target, options)]
+    if options.as_json:
+        click.echo(msgspec.json.encode([_as_json(end) for end in ends]).decode())
+    return _exit_code([end.code for end in ends])
+
+
+def _exit_code(codes: list[int]) -> int:
+    if len(codes) == 1:
+        return codes[0]
+    if codes and all(code == Busy.exit_code for code in codes):
+        return Busy.exit_code
+    return FAILED if any(code not in (0, Busy.exit_code) for code in codes) else 0
+
+
+def _targets(app: str | None, server: str | None) -> list[Target]:
+    if app is None:
+        known = sources.with_sources()
+        if known:
+            return [Target(row.id, line(row.label), None) for row in known]
+        app = sources.DEFAULT_APP
+    row = sources.this_machine() if server is None else connect.server_named(server)
+    return [Target(row.id, line(row.label), [app_name(app)])]
+
+
+def _sync(target: Target, options: Options) -> list[Outcome]:
+    """The target's sources with how it went; errors are told at once, to stderr."""
+    bar = terminal.Bar(target.label, quiet=options.quiet)
+    began = time.monotonic()
+    try:
+        result = _collect(target, options, bar)
+        error = None
+    except RemoteJobsError as raised:
+        result, error = _failed(target, str(raised)), raised
+    finally:
+        bar.close()
+    if error:
+        terminal.complain(f"{target.label}: {error}")
+        sources.drop_if_unknown(target.server_id)
+    code = error.exit_code if error else 0
+    ends = [
+        Outcome(target.label, one, time.monotonic() - began, code or (FAILED if one.error else 0))
+        for one in result.sources
+    ]
+    _tell(ends, error is None, options)
+    return ends
+
+
+def _tell(ends: list[Outcome], answered: bool, options: Options) -> None:
+    for end in ends:
+        if end.result.error and answered:
+            terminal.complain(f"{end.label} {end.result.app}: {end.result.error}")
+        elif not end.code and not options.as_json and not options.quiet:
+            click.echo(end.line(with_app=len(ends) > 1))
+
+
+def _failed(target: Target, sentence: str) -> SyncResult:
+    query = db.select(Source.app).where(Source.server_id == target.server_id, Source.paused.is_(False))
+    apps = target.apps or list(db.session.scalars(query))
+    return SyncResult(target.label, 0.0, [SourceResult(app, error=line(sentence, 1000)) for app in apps])
+
+
+def _collect(target: Target, options: Options, bar: terminal.Bar) -> SyncResult:
+    """One sync. What only a person can answer is asked on a terminal, and then it goes on."""
+    password, again = options.password, False
+    accept = _Accept(bar) if terminal.is_interactive() else None
+    while True:
+        server = db.session.get_one(Server, target.server_id)
+        if not options.by_a_person:
+            _refuse_what_is_hopeless(server)
+        try:
+            return collector.collect(
+                server,
+                connect.by_hand(password, options.timeout, accept),
+                apps=target.apps,
+                asked_by="person" if options.by_a_person else "command",
+                listener=bar,
+                ignore_interval=again,  # the person took longer than that, and it is still the same try
+                budget=max(options.timeout - 15.0, options.timeout / 2),
+            )
+        except LoginRefused:
+            bar.close()
+            if again or password is not None or not terminal.is_interactive():
+                raise
+            server = db.session.get_one(Server, target.server_id)
+            user, password = terminal.ask_login(server.label, server.user)
+            target.server_id, again = _as_user(server, user), True
+
+
+class _Accept:
+    """Asks about a host key while the connection waits."""
+
+    def __init__(self, bar: terminal.Bar) -> None:
+        self.bar = bar
+
+    def __call__(self, error: HostKeyUnknown) -> bool:
+        self.bar.close()
+        return terminal.accepts(error)
+
+
+def _as_user(server: Server, user: str) -> int:
+    """Another user name is another login, so another row."""
+    if user == server.user:
+        return server.id
+    host, port, alias = Destination(server.host, server.port, user).host, server.port, server.alias
+    # The alias goes along, unless the row that had it is in use.
+    alias = alias if sources.drop_if_unknown(server.id) else ""
+    return sources.server(user, host, port, alias=alias).id
+
+
+def _refuse_what_is_hopeless(server: Server) -> None:
+    """Under cron, a refused login is not repeated each minute: it would only count towards a ban."""
+    left = server.not_before - time.time()
+    if server.needs_person and left > 0:
+        raise LoginRefused(
+            f"{server.needs_person} Not tried again for {left / 60:.0f} min; in a terminal it is tried at once."
+        )
+
+
+def _show_waiting(targets: list[Target], options: Options) -> int:
+    rows = []
+    for target in targets:
+        query = db.select(Source).where(Source.server_id == target.server_id)
+        named = [
+            source
+            for source in db.session.scalars(query)
+            if (source.app in target.apps if target.apps is not None else not source.paused)
+        ]
+        for action in outcomes.due([source.id for source in named], time.time()):
+            job = action.job
+            rows.append(
+                {
+                    "server": target.label,
+                    "app": action.source.app,
+                    "action": action.kind,
+                    "job": line(job.name) if job else "",
+                    "key": job.key if job else "",
+                    "scheduler_id": job.scheduler_id if job else "",
+                    "asked_at": action.asked_at,
+                }
+            )
+    _print_rows(rows, options, lambda row: f"{row['server']}: would {row['action']} {_job(row)}".rstrip())
+    if not rows and not options.as_json and not options.quiet:
+        click.echo("Nothing would be sent.")
+    return 0
+
+
+def _job(row: dict[str, Any]) -> str:
+    return f"{row['job']} ({row['scheduler_id'] or row['key']})" if row["job"] else ""
+
+
+def _print_rows(
+    rows: list[dict[str, Any]], options: Options, sentence: Callable[[dict[str, Any]], str]
+) -> None:
+    if options.as_json:
+        click.echo(msgspec.json.encode(rows).decode())
+        return
+    for row in rows:
+        click.echo(sentence(row))
+
+
+def _as_json(end: Outcome) -> dict[str, Any]:
+    return {
+        "server": end.label,
+        **asdict(end.result),
+        "seconds": round(end.seconds, 3),
+        "exit_code": end.code,
+    }
