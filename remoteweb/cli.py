@@ -38,7 +38,8 @@ def main() -> None:
         set_debug_flag=False,
         help="Your cluster jobs on your phone.",
     )
-    group.params.append(_version_option())
+    # Which app it is, is settled; and no file beside which it happens to run may say anything.
+    group.params = [_version_option(), *(one for one in group.params if one.name == "help")]
     group.main(prog_name="remoteweb")
 
 
