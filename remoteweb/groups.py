@@ -1,4 +1,4 @@
-"""The four groups of the list, in its order. The group of a job is a stored column, so that pages and feed can follow it."""
+"""The four groups of the list, in its order. A job's group is stored, so that pages and feed can follow it."""
 
 from enum import IntEnum
 
@@ -32,7 +32,7 @@ def group_of(
     """`replaced`: a later run of the same work exists; `ended` and `now` are by the same clock.
 
     A settling job has left the queue and is being looked up, which takes minutes: it asks for nobody yet.
-    A failure stops asking when it was run again, or has been there for a week. What is in no table needs a person.
+    A failure stops asking when it was run again, or after a week. What no table has needs a person.
     """
     if settling:
         return Group.RUNNING

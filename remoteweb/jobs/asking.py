@@ -1,0 +1,119 @@
+"""Taps: cancel, resubmit, undo, send now, and the example job. Each is a row for the next sync; none goes to a server."""
+
+from urllib.parse import urlsplit
+
+from flask import Response, abort, flash, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from remoteweb import actions
+from remoteweb.jobs import bp, examples, queries, words
+from remoteweb.jobs.detail import shown_job
+from remoteweb.jobs.listing import rows
+from remoteweb.models import Action, Job
+from remoteweb.sync import requests as sync_requests
+
+ENDED_ALREADY = "It has ended already: there is nothing left to cancel."
+RUNS_STILL = "It has not ended yet: cancel it first, or wait."
+NOT_OURS = "It was not submitted from here, so it can only be looked at."
+TOO_LATE = "Too late to undo: it is on its way to the server."
+
+
+@bp.post("/jobs/<int:job_id>/cancel")
+def cancel(job_id: int) -> AnyResponse:
+    job = found(job_id)
+    if words.can_cancel(job):
+        return _asked(job, "cancel")
+    return say(job, NOT_OURS if job.key is None else ENDED_ALREADY)
+
+
+@bp.post("/jobs/<int:job_id>/resubmit")
+def resubmit(job_id: int) -> AnyResponse:
+    job = found(job_id)
+    if words.can_resubmit(job):
+        return _asked(job, "resubmit")
+    return say(job, NOT_OURS if job.key is None else RUNS_STILL)
+
+
+@bp.post("/actions/<uuid:uuid>/undo")
+def undo(uuid: object) -> AnyResponse:
+    action = asked(str(uuid))
+    if action.state == "withdrawn" or actions.withdraw(action):
+        return say(action.job, "Undone. Nothing was sent.")
+    return say(action.job, TOO_LATE)
+
+
+@bp.post("/actions/<uuid:uuid>/send")
+def send(uuid: object) -> AnyResponse:
+    action = asked(str(uuid))
+    if action.state == "waiting":
+        actions.send_now(action)
+        sync_requests.ask(action.source.server)
+    return say(action.job, "It is being sent now.")
+
+
+@bp.post("/example")
+def example() -> AnyResponse:
+    """A newcomer's first job: small, on this machine, and seen to live within a minute."""
+    sync_requests.ask(examples.submit(_idem_key()).source.server)
+    if "HX-Request" in request.headers:
+        return make_response(render_template("jobs/_example.html", submissions=queries.submissions(since=0)))
+    return redirect(url_for("jobs.index"), 303)
+
+
+def found(job_id: int) -> Job:
+    job = queries.job(job_id)
+    if job is None:
+        abort(404, "There is no such job here. Its source may have been removed.")
+    return job
+
+
+def asked(uuid: str) -> Action:
+    action = queries.action(uuid)
+    if action is None:
+        abort(404, "There is no such request here any more.")
+    return action
+
+
+def _asked(job: Job, kind: str) -> AnyResponse:
+    action = actions.ask(job, kind, _idem_key(), request.form.get("seen", 0, type=int))
+    verb = "Cancelling" if kind == "cancel" else "Running again:"
+    return say(found(job.id), f"{verb} {job.name}", action if action.state == "waiting" else None)
+
+
+def _idem_key() -> str:
+    key = request.form.get("idem_key", "")
+    if not 8 <= len(key) <= 64:
+        abort(400, "The form was not complete. Load the page again and tap once more.")
+    return key
+
+
+def say(job: Job | None, sentence: str, action: Action | None = None) -> AnyResponse:
+    """The row in its new look with a note in the thumb's reach; without htmx, the page that the tap came from."""
+    if "HX-Request" in request.headers:
+        return _parts(job, sentence, action)
+    if action is None:
+        flash(sentence)
+    return redirect(_came_from(), 303)
+
+
+def _parts(job: Job | None, sentence: str, action: Action | None) -> Response:
+    on_page = request.form.get("at") == "job"
+    return make_response(
+        render_template(
+            "jobs/_said.html",
+            sentence=sentence,
+            action=action,
+            row=rows([job])[0] if job else None,
+            shown=shown_job(job) if job and on_page else None,
+            at="job" if on_page else "list",
+        )
+    )
+
+
+def _came_from() -> str:
+    """The page with the form, with its filter: but never an address outside."""
+    came = urlsplit(request.referrer or "")
+    if came.netloc != request.host or not came.path.startswith("/"):
+        return url_for("jobs.index")
+    # Two slashes at the beginning would be another host's name.
+    return "/" + came.path.lstrip("/") + (f"?{came.query}" if came.query else "")

@@ -1,0 +1,38 @@
+"""What every template can use."""
+
+import secrets
+
+from flask import Blueprint
+from flask.blueprints import BlueprintSetupState
+from markupsafe import Markup
+
+from remoteweb.assets import asset_url
+from remoteweb.jobs import words
+from remoteweb.jobs.examples import APP, COMMAND
+from remoteweb.jobs.listing import chips
+from remoteweb.jobs.times import clock, duration, our_time, used
+from remoteweb.sync.queries import overview
+
+SPRITE = "vendor/lucide-1.62.0.svg"
+
+
+def register(bp: Blueprint) -> None:
+    for function in (icon, clock, duration, our_time, used, new_key, chips, overview):
+        bp.add_app_template_global(function)
+    bp.record_once(_add_values)
+
+
+def _add_values(state: BlueprintSetupState) -> None:
+    state.app.jinja_env.globals.update(words=words, example_app=APP, example_command=COMMAND)
+
+
+def icon(name: str, tone: str = "") -> Markup:
+    """An icon says nothing by itself: it stands beside a word, or in a button that has a label."""
+    return Markup('<svg class="i {}" aria-hidden="true"><use href="{}#{}"/></svg>').format(
+        tone, asset_url(SPRITE), name
+    )
+
+
+def new_key() -> str:
+    """Of one button in one page: a second tap on it is the same request, the next page's button another."""
+    return secrets.token_urlsafe(12)

@@ -1,0 +1,185 @@
+"""What the pages ask of the tables. Each query walks an index and stops: none grows with the number of jobs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Select, and_, func, literal, literal_column, or_, select
+from sqlalchemy.orm import joinedload
+
+from remoteweb.database import db
+from remoteweb.groups import Group
+from remoteweb.jobs.filters import Cursor, Filter
+from remoteweb.models import Action, Event, Job, Server, Source
+
+PAGE = 30
+COUNTED = 1000  # counting stops here: a page says "999+"
+LATEST = 20
+Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
+
+# Constants in the SQL text and no parameters: only so can the partial index of open actions be chosen.
+_OPEN: ColumnElement[bool] = literal_column("action.state IN ('waiting', 'sending', 'unknown')")
+
+
+def seen(statement: Rows) -> Rows:
+    """Who may see a job is asked here, by every query below. Until accounts exist, whoever came in sees all."""
+    return statement
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    jobs: list[Job]
+    more: Cursor | None  # where the next page begins
+
+
+def page(chosen: Filter, after: Cursor | None = None) -> Page:
+    """One page without a search."""
+    found: list[Cursor] = []
+    for group in chosen.groups:
+        if after is None or group >= after.group:
+            found += places(chosen, group, after, PAGE + 1 - len(found))
+        if len(found) > PAGE:
+            break
+    return Page(in_order(place.id for place in found[:PAGE]), found[PAGE - 1] if len(found) > PAGE else None)
+
+
+def places(chosen: Filter, group: Group, after: Cursor | None, limit: int) -> list[Cursor]:
+    """The next rows of one group, by the index alone."""
+    walks = [_walk(where, group, after, limit) for where in _scopes(chosen)]
+    if len(walks) == 1:
+        return walks[0]
+    return sorted((place for walk in walks for place in walk), key=lambda at: (-at.change, -at.id))[:limit]
+
+
+def _walk(where: ColumnElement[bool] | None, group: Group, after: Cursor | None, limit: int) -> list[Cursor]:
+    statement = seen(select(Job.change, Job.id)).where(Job.group == int(group))
+    if where is not None:
+        statement = statement.where(where)
+    if after is not None and after.group == group:
+        statement = statement.where(
+            Job.change <= after.change, or_(Job.change < after.change, Job.id < after.id)
+        )
+    rows = db.session.execute(statement.order_by(Job.change.desc(), Job.id.desc()).limit(limit)).tuples()
+    return [Cursor(int(group), change, id_) for change, id_ in rows]
+
+
+def _scopes(chosen: Filter) -> list[ColumnElement[bool] | None]:
+    """One condition per index walk: each source of the server has its own order."""
+    if chosen.server is None:
+        return [None]
+    return [Job.source_id == id_ for id_ in source_ids(chosen.server)]
+
+
+def source_ids(server: int) -> Sequence[int]:
+    return db.session.scalars(select(Source.id).where(Source.server_id == server)).all()
+
+
+def in_order(ids: Iterable[int]) -> list[Job]:
+    """The jobs with these ids, in this order, with their server and source."""
+    wanted = list(ids)
+    if not wanted:
+        return []
+    loaded = select(Job).where(Job.id.in_(wanted)).options(joinedload(Job.server), joinedload(Job.source))
+    rows = {job.id: job for job in db.session.scalars(seen(loaded))}
+    return [rows[id_] for id_ in wanted if id_ in rows]
+
+
+def counts(chosen: Filter) -> dict[Group, int]:
+    """Per group, at most COUNTED, whatever view is chosen. Without regard to the search."""
+    return {group: sum(_count(where, group) for where in _scopes(chosen)) for group in Group}
+
+
+def _count(where: ColumnElement[bool] | None, group: Group) -> int:
+    statement = seen(select(literal(1, literal_execute=True))).select_from(Job).where(Job.group == int(group))
+    if where is not None:
+        statement = statement.where(where)
+    return db.session.scalar(select(func.count()).select_from(statement.limit(COUNTED).subquery())) or 0
+
+
+def changed_since(number: int, limit: int) -> list[Job]:
+    """The jobs with a change above this number, oldest change first, at most `limit` of each group."""
+    found: list[Cursor] = []
+    for group in Group:
+        statement = seen(select(Job.change, Job.id)).where(Job.group == int(group), Job.change > number)
+        rows = db.session.execute(statement.order_by(Job.change.desc()).limit(limit)).tuples()
+        found += [Cursor(int(group), change, id_) for change, id_ in rows]
+    return in_order(place.id for place in sorted(found, key=lambda at: (at.change, at.id)))
+
+
+def sources_changed_since(number: int) -> bool:
+    return db.session.scalar(select(Source.id).where(Source.change > number).limit(1)) is not None
+
+
+def any_job() -> bool:
+    return db.session.scalar(seen(select(Job.id)).limit(1)) is not None
+
+
+def job(id_: int) -> Job | None:
+    return db.session.scalar(
+        seen(select(Job)).where(Job.id == id_).options(joinedload(Job.server), joinedload(Job.source))
+    )
+
+
+def runs(of: Job) -> list[Job]:
+    """The runs of the same work, latest first: this one is among them unless there are very many."""
+    if of.source_id is None or not of.hash:
+        return []
+    same = seen(select(Job)).where(Job.source_id == of.source_id, Job.hash == of.hash)
+    return list(db.session.scalars(same.order_by(Job.n.desc()).limit(LATEST)))
+
+
+def run_of_key(source_id: int, hash_: str, n: int) -> Job | None:
+    return db.session.scalar(
+        seen(select(Job)).where(Job.source_id == source_id, Job.hash == hash_, Job.n == n).limit(1)
+    )
+
+
+def events(of: Job) -> list[Event]:
+    latest = select(Event).where(Event.job_id == of.id).order_by(Event.id.desc()).limit(LATEST)
+    return list(reversed(db.session.scalars(latest).all()))
+
+
+def last_actions(ids: Sequence[int]) -> dict[int, Action]:
+    """What was last asked of each of these jobs, unless it was taken back: an open action before one that ended."""
+    last: dict[int, Action] = {}
+    statement = select(Action).where(Action.job_id.in_(ids), Action.state != "withdrawn").order_by(Action.id)
+    for action in db.session.scalars(statement):
+        if action.job_id is None:
+            continue
+        before = last.get(action.job_id)
+        if before is None or before.state not in OPEN_STATES or action.state in OPEN_STATES:
+            last[action.job_id] = action
+    return last
+
+
+OPEN_STATES = ("waiting", "sending", "unknown")
+
+
+def actions(of: Job) -> list[Action]:
+    asked = select(Action).where(Action.job_id == of.id).order_by(Action.id.desc()).limit(LATEST)
+    return list(reversed(db.session.scalars(asked).all()))
+
+
+def submissions(since: float) -> list[Action]:
+    """New jobs that were asked for and are not in the list yet, and those that were refused since then."""
+    concerned = or_(_OPEN, and_(Action.state.in_(("refused", "gave_up")), Action.ended_at > since))
+    statement = select(Action).where(Action.job_id.is_(None), concerned).order_by(Action.id.desc()).limit(5)
+    return list(db.session.scalars(statement.options(joinedload(Action.source))))
+
+
+def action(uuid: str) -> Action | None:
+    return db.session.scalar(
+        select(Action).where(Action.uuid == uuid).options(joinedload(Action.job), joinedload(Action.source))
+    )
+
+
+def servers() -> list[Server]:
+    return list(
+        db.session.scalars(select(Server).order_by(Server.host != "", Server.alias, Server.host, Server.id))
+    )
+
+
+def local_source(app: str) -> Source | None:
+    """This machine's source for a new job: the usual one, else whatever there is."""
+    here = select(Source).join(Server).where(Server.user == "", Server.host == "", Server.port == 0)
+    return db.session.scalar(here.order_by(Source.app != app, Source.id).limit(1))

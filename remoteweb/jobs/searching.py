@@ -1,0 +1,106 @@
+"""Search by name and by the scheduler's id: every word has to occur in one of the two.
+
+Rare words are looked up in the trigram index. Of common ones the list is walked instead, a bounded stretch per page:
+a page may then hold few rows, and still say where the next one begins.
+"""
+
+from sqlalchemy import ColumnElement, bindparam, or_, select, text
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.elements import TextClause
+
+from remoteweb.database import db
+from remoteweb.groups import Group
+from remoteweb.jobs.filters import Cursor, Filter
+from remoteweb.jobs.queries import COUNTED, PAGE, Page, in_order, places, seen, source_ids
+from remoteweb.models import Job
+
+TRIGRAM = 3  # letters: shorter words are in no index, and are looked for at the beginning of the name
+STRETCH = 1000  # rows that one page walks at most
+
+_MATCHES: TextClause = text(
+    "SELECT rowid FROM job_search WHERE job_search MATCH :words LIMIT :limit"
+).bindparams(bindparam("limit", COUNTED + 1))
+
+
+def search(chosen: Filter, after: Cursor | None = None) -> tuple[Page, dict[Group, int] | None]:
+    """One page, and how many match per group: None when they are too many to count."""
+    ids = _few_matches(chosen.text)
+    return (_walked(chosen, after), None) if ids is None else _picked(chosen, after, ids)
+
+
+def matches(chosen: Filter, job: Job) -> bool:
+    """Does the search find this job?"""
+    id_, name = job.scheduler_id.lower(), job.name.lower()
+    words = chosen.text.lower().split()
+    return all(
+        (word in name or word in id_) if len(word) >= TRIGRAM else name.startswith(word) for word in words
+    )
+
+
+def _few_matches(words: str) -> list[int] | None:
+    """The ids that match, or None if they are too many to sort."""
+    long = [word for word in words.split() if len(word) >= TRIGRAM]
+    if not _is_sqlite() or not long:
+        # PostgreSQL's trigram index is used by ILIKE itself, and on both the beginning of a name has its own index.
+        found = seen(select(Job.id)).where(*_conditions(words)).limit(COUNTED + 1)
+        ids = list(db.session.scalars(found))
+    else:
+        # Quoted, so that a search is words and never FTS5's own syntax.
+        quoted = " ".join('"' + word.replace('"', '""') + '"' for word in long)
+        ids = list(db.session.scalars(_MATCHES, {"words": quoted}))
+    return ids if len(ids) <= COUNTED else None
+
+
+def _picked(chosen: Filter, after: Cursor | None, ids: list[int]) -> tuple[Page, dict[Group, int]]:
+    statement = seen(select(Job.group, Job.change, Job.id)).where(Job.id.in_(ids), *_conditions(chosen.text))
+    if chosen.server is not None:
+        statement = statement.where(Job.source_id.in_(source_ids(chosen.server)))
+    found = [Cursor(*row) for row in db.session.execute(statement).tuples()]
+    counts = {group: sum(at.group == group for at in found) for group in Group}
+    groups = set(map(int, chosen.groups))
+    rows = sorted(
+        (at for at in found if at.group in groups and (after is None or _order(at) > _order(after))),
+        key=_order,
+    )
+    more = rows[PAGE - 1] if len(rows) > PAGE else None
+    return Page(in_order(at.id for at in rows[:PAGE]), more), counts
+
+
+def _walked(chosen: Filter, after: Cursor | None) -> Page:
+    stretch: list[Cursor] = []
+    for group in chosen.groups:
+        if after is None or group >= after.group:
+            stretch += places(chosen, group, after, STRETCH - len(stretch))
+        if len(stretch) >= STRETCH:
+            break
+    ids = [at.id for at in stretch]
+    hits = set(db.session.scalars(seen(select(Job.id)).where(Job.id.in_(ids), *_conditions(chosen.text))))
+    found = [at for at in stretch if at.id in hits]
+    more = stretch[-1] if len(stretch) >= STRETCH else None
+    if len(found) > PAGE:
+        more = found[PAGE - 1]
+    return Page(in_order(at.id for at in found[:PAGE]), more)
+
+
+def _conditions(words: str) -> list[ColumnElement[bool]]:
+    return [_condition(word) for word in words.split()]
+
+
+def _condition(word: str) -> ColumnElement[bool]:
+    literally = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    if len(word) < TRIGRAM:
+        return _like(Job.name, f"{literally}%")
+    return or_(_like(Job.name, f"%{literally}%"), _like(Job.scheduler_id, f"%{literally}%"))
+
+
+def _like(column: InstrumentedAttribute[str], pattern: str) -> ColumnElement[bool]:
+    """Without regard to case. SQLite's LIKE is that already, and only as it is can it use an index."""
+    return column.like(pattern, escape="\\") if _is_sqlite() else column.ilike(pattern, escape="\\")
+
+
+def _is_sqlite() -> bool:
+    return db.engine.dialect.name == "sqlite"
+
+
+def _order(at: Cursor) -> tuple[int, int, int]:
+    return (at.group, -at.change, -at.id)

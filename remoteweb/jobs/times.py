@@ -1,0 +1,51 @@
+"""Times and durations in a page: spelled out in UTC, for the script to say them in the phone's own zone."""
+
+import time
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from remoteweb.models import Job
+
+
+def our_time(job: Job, moment: float | None) -> float | None:
+    """A time by the server's clock, by ours: a clock that is wrong would make ages that are."""
+    return None if moment is None else moment - (job.server.skew or 0.0)
+
+
+def clock(moment: float | None, kind: str = "at", of: str = "") -> Markup:
+    """A <time>. Kinds: "at" (a point in time), "ago" (its age), "since" (how long by now).
+
+    `of` names the element whose age this is: a server's line, which moves when a sync confirmed its rows.
+    """
+    if moment is None:
+        return Markup("never")
+    at = datetime.fromtimestamp(moment, UTC)
+    said = f"{at.day} {at:%b %H:%M} UTC"
+    source = Markup(' data-of="{}"').format(of) if of else ""
+    return Markup('<time class="{}" datetime="{}"{}>{}</time>').format(
+        kind, f"{at:%Y-%m-%dT%H:%M:%SZ}", source, said
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """ "45 s", "38 min", "1 h 52", "2 d 4 h": two units say enough."""
+    if seconds is None:
+        return ""
+    whole = max(0, int(seconds))
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{minutes} min"
+    if not days:
+        return f"{hours} h {minutes:02}" if minutes else f"{hours} h"
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def used(job: Job) -> int:
+    """Percent of its time limit, by now."""
+    started = our_time(job, job.started)
+    if started is None or not job.limit:
+        return 0
+    return min(100, max(0, round(100 * (time.time() - started) / job.limit)))
