@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from cluster.sshd import Account, Sshd
+from library.machines import cluster, machine, server, slurm_cluster
+
 from remotejobs.destination import Destination
 from remotejobs.shell import SSHShell
 
 Connect = Callable[..., SSHShell]
+__all__ = ["cluster", "machine", "server", "slurm_cluster"]  # the fixtures of machines.py
 
 
 @pytest.fixture
