@@ -114,6 +114,15 @@ SETTINGS = {
 }
 
 
+def table_row(setting: Setting) -> str:
+    """The setting's line in docs/settings.md, which a test holds to be there."""
+    if isinstance(setting.default, bool):
+        without = "`on`" if setting.default else "`off`"
+    else:
+        without = f"`{setting.default:g}`" if isinstance(setting.default, float) else ""
+    return f"| `{PREFIX}{setting.name}` | {without} | {setting.meaning} |"
+
+
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """Every setting with its value. A name that is not ours stops the start: it is a mistyped one of ours."""
     values = {setting.name: setting.default for setting in SETTINGS.values()}

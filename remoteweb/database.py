@@ -1,5 +1,6 @@
 """The database: which one, its settings, and the mark for functions that write."""
 
+import importlib.util
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,12 +70,8 @@ def database_url(setting: str | None, folder: Path) -> URL:
 
 
 def _postgresql(url: URL) -> URL:
-    try:
-        import psycopg  # noqa: F401  an extra, so looked for only when it is asked for
-    except ImportError:
-        raise WrongSetting(
-            "PostgreSQL needs one more package: pip install 'remoteweb[postgresql]'."
-        ) from None
+    if importlib.util.find_spec("psycopg") is None:
+        raise WrongSetting("PostgreSQL needs one more package: pip install 'remoteweb[postgresql]'.")
     return url.set(drivername="postgresql+psycopg")
 
 
