@@ -81,7 +81,7 @@ def derive(
         return status
     if status.settling and not last.state.is_final and last.attempt == status.attempt:
         return replace(status, state=last.state, reason=last.reason, raw=last.raw)
-    return status if seen.answer is not None or _says_more(status, last) else last
+    return status if seen.is_told or _says_more(status, last) else last
 
 
 def is_open(record: JobRecord, status: JobStatus, now: float) -> bool:
@@ -138,6 +138,11 @@ class _Seen:
         return f"{fact}.{self.attempt}" in self.record.facts
 
     @property
+    def is_told(self) -> bool:
+        """Whether the answer speaks of this job at all."""
+        return bool(self.rows) or self.absent is not None
+
+    @property
     def identity(self) -> dict[str, str]:
         return self.record.fact("id")
 
@@ -181,7 +186,9 @@ def _attempts(names: Iterable[str]) -> list[int]:
 
 
 def _judge(seen: _Seen, now: float) -> JobStatus:
-    if live := next((row for row in seen.rows if row.listed and row.attempt == seen.attempt), None):
+    live = next((row for row in seen.rows if row.listed and row.attempt == seen.attempt), None)
+    # What never comes back has ended with its exit file, whatever children it left behind.
+    if live and (seen.scheduler is None or seen.scheduler.requeues or seen.exit_code is None):
         return _of_row(seen, live)
     ending = seen.row(Evidence.ACCOUNTING, final=True) or _kept(seen) or seen.row(Evidence.QUEUE, final=True)
     if ending:

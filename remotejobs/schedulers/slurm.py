@@ -72,7 +72,7 @@ _WAITS_BY_START = {
 }
 
 _FIELDS = 13
-_STATE = re.compile(r"[A-Z][A-Z_]{1,39}\Z")
+_STATE = re.compile(r"[A-Z][A-Z0-9_]{1,39}\+?\Z")
 _LIMIT = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})\Z")
 _NOTHING = ("", "None", "N/A", "(null)", "None assigned", "Unknown", "NONE")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -158,9 +158,11 @@ def _row(kind: str, fields: Sequence[str]) -> Row | None:
     why = _reason(kind, state, why, words, reason)
     if kind == "q" and state is JobState.QUEUED and _is_held(reason):
         state = JobState.HELD
-    code, why = _exit(state, word, status, why)
+    code, why = _exit(word, status, why)
     started = whole(start)
     waits = state in (JobState.QUEUED, JobState.HELD)
+    # What was cancelled while it waited has the time of that as its start, and no node.
+    never_ran = waits or (state is JobState.CANCELLED and nodes in _NOTHING)
     return Row(
         id=job_id,
         state=state,
@@ -170,7 +172,7 @@ def _row(kind: str, fields: Sequence[str]) -> Row | None:
         reason=why,
         raw=words if kind == "a" or reason in _NOTHING else f"{words} {reason}",
         exit_code=code,
-        started=None if waits else started,
+        started=None if never_ran else started,
         ended=whole(end) if state.is_final else None,
         nodes="" if nodes in _NOTHING else nodes,
         partition="" if partition in _NOTHING else partition,
@@ -200,20 +202,20 @@ def _reason(kind: str, state: JobState, why: str, words: str, reason: str) -> st
     return next(by_start, held or ("" if reason in _NOTHING else reason))
 
 
-def _exit(state: JobState, word: str, status: str, why: str) -> tuple[int | None, str]:
-    """The exit code as a shell counts it (128 + signal), and the reason. sacct prints CODE:SIGNAL, squeue the wait status."""
-    if not state.is_final or state is JobState.CANCELLED:
+def _exit(word: str, status: str, why: str) -> tuple[int | None, str]:
+    """The exit code as a shell counts it (128 + signal), and the reason. sacct prints CODE:SIGNAL, squeue the wait status.
+
+    What Slurm itself ended (a time-out, a cancel) has no code of its own: queue and accounting differ about it.
+    """
+    if word not in ("COMPLETED", "FAILED"):
         return None, why
     code, colon, signal = status.partition(":")
     numbers = (whole(code, 255), whole(signal, 255)) if colon else _wait_status(whole(code, 65535))
-    if numbers[0] is None or numbers[1] is None:
+    if numbers[0] is None or numbers[1] is None or (numbers == (0, 0) and word == "FAILED"):
         return None, why
     if 0 < numbers[1] <= 64:
-        return 128 + numbers[1], "signal" if word == "FAILED" else why
-    # Slurm writes 0:125 for memory; and a job that was stopped has 0:0, which is no exit code of its own.
-    if numbers[1] or (numbers[0] == 0 and state is not JobState.DONE):
-        return None, why
-    return numbers[0], why
+        return 128 + numbers[1], "signal"
+    return (None if numbers[1] else numbers[0]), why
 
 
 def _wait_status(status: int | None) -> tuple[int | None, int | None]:

@@ -62,7 +62,7 @@ slurm_squeue() (
 slurm_columns='function column(from, width,   text) {
     text = substr($0, from, width); gsub(/^ +| +$/, "", text); gsub(/[|\001-\037\177]/, "/", text); return text }
   function cut_row() { id = column(1, 12); attempt = column(13, 8); submit = column(21, 20); state = column(41, 16)
-    if (id !~ /^[0-9]+$/ || attempt !~ /^[0-9]+$/ || submit !~ /^[0-9]+$/ || state !~ /^[A-Z_]+$/) return 0
+    if (id !~ /^[0-9]+$/ || attempt !~ /^[0-9]+$/ || submit !~ /^[0-9]+$/ || state !~ /^[A-Z][A-Z0-9_]*[+]?$/) return 0
     attempt++; return 1 }'
 
 # The date of a time, for sacct -S.
