@@ -1,0 +1,222 @@
+"""`remoteweb serve`, as a person starts and ends it: a process of its own, over real sockets."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from cluster.parts import free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+class Served:
+    """`remoteweb serve`, with what it printed so far in files."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port, self.out, self.err = port, folder / "out", folder / "err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "remoteweb", "serve", "--port", str(port)],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,  # so that a test can send what a terminal sends: a signal to the group
+            )
+
+    def until_ready(self) -> str:
+        """The printed link."""
+        wait_until(lambda: "/enter/" in self.out.read_text() or self.process.poll() is not None, "serving")
+        link = re.search(r"http://\S+/enter/\S+", self.out.read_text())
+        assert link, self.err.read_text()
+        return link[0]
+
+    def get(self, path: str, cookie: str = "", address: str = "127.0.0.1") -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(address, self.port, timeout=10)
+        with closing(connection):
+            connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+            answer = connection.getresponse()
+            answer.body = answer.read()  # type: ignore[attr-defined]
+            return answer
+
+    def enter(self, link: str) -> str:
+        """The cookie that the link gives."""
+        answer = self.get("/" + link.partition(f":{self.port}/")[2])
+        assert answer.status == 303
+        return str(answer.headers["Set-Cookie"]).partition(";")[0]
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[int], Served]]:
+    started = []
+
+    def start(port: int) -> Served:
+        folder = tmp_path / f"served{len(started)}"
+        folder.mkdir()
+        started.append(Served(folder, port))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+def database(home: Path) -> sqlite3.Connection:
+    return sqlite3.connect(home / ".local/state/remoteweb/remoteweb.sqlite", timeout=10)
+
+
+def test_it_prints_one_block_and_the_link_lets_a_browser_in_once(
+    serve: Callable[[int], Served], home: Path
+) -> None:
+    served = serve(free_port())
+    link = served.until_ready()
+    cookie = served.enter(link)
+    assert served.get("/", cookie).status == 200
+    assert served.get("/").status == 401
+    assert served.get("/" + link.partition(f":{served.port}/")[2]).status == 401
+    lines = served.out.read_text().splitlines()
+    assert lines[0].startswith("remoteweb ")
+    assert lines[1].split() == ["Database", str(home / ".local/state/remoteweb/remoteweb.sqlite")]
+    assert lines[2].split() == ["Open", link]
+    assert len(lines) == 4
+    assert served.err.read_text() == ""  # in particular no log with the token in it
+
+
+def test_it_answers_on_both_loopback_addresses_and_on_no_other(serve: Callable[[int], Served]) -> None:
+    served = serve(free_port())
+    served.until_ready()
+    wanted = {"127.0.0.1", "::1"} if has_ipv6() else {"127.0.0.1"}
+    listening = {
+        one.laddr.ip
+        for one in psutil.Process(served.process.pid).net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    }
+    assert listening == wanted
+    for address in wanted:
+        assert served.get("/", address=address).status == 401
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_signal_ends_it_at_once_and_leaves_nothing_behind(
+    serve: Callable[[int], Served], home: Path, number: signal.Signals, whole_group: bool
+) -> None:
+    served = serve(free_port())
+    served.until_ready()
+    workers = served.workers()
+    assert len(workers) == 1
+    (os.killpg if whole_group else os.kill)(served.process.pid, number)
+    assert served.process.wait(10) == 0
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+    assert served.err.read_text() == ""
+    with socket.create_server(("127.0.0.1", served.port)):
+        pass
+    with closing(database(home)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert [path.name for path in home.iterdir()] == [".local"]  # and no ~/.gunicorn
+
+
+def test_the_cookie_outlives_a_restart(serve: Callable[[int], Served]) -> None:
+    first = serve(free_port())
+    cookie = first.enter(first.until_ready())
+    first.process.terminate()
+    assert first.process.wait(10) == 0
+    second = serve(first.port)
+    second.until_ready()
+    assert second.get("/", cookie).status == 200
+
+
+def test_a_killed_worker_is_replaced_and_the_link_not_printed_again(serve: Callable[[int], Served]) -> None:
+    served = serve(free_port())
+    cookie = served.enter(served.until_ready())
+    killed = served.workers()[0]
+    killed.kill()
+    wait_until(lambda: [one for one in served.workers() if one.pid != killed.pid], "a new worker")
+    assert served.get("/", cookie).status == 200
+    assert served.out.read_text().count("/enter/") == 1
+
+
+def test_no_worker_outlives_a_server_that_was_killed(serve: Callable[[int], Served]) -> None:
+    served = serve(free_port())
+    served.until_ready()
+    workers = served.workers()
+    served.process.kill()
+    served.process.wait()
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_is_a_sentence_with_a_way_out(
+    serve: Callable[[int], Served], address: str
+) -> None:
+    if address == "::1" and not has_ipv6():
+        pytest.skip("this machine has no IPv6 loopback")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    port = free_port()
+    with socket.create_server((address, port), family=family):
+        served = serve(port)
+        assert served.process.wait(20) == 1
+    assert f"Error: Port {port} is in use." in served.err.read_text()
+    assert f"--port {port + 1}" in served.err.read_text()
+    assert "Traceback" not in served.err.read_text()
+    assert "/enter/" not in served.out.read_text()
+
+
+def test_the_sync_worker_runs_in_it(serve: Callable[[int], Served], home: Path) -> None:
+    served = serve(free_port())
+    served.until_ready()
+    with closing(database(home)) as connection, connection:
+        server = {"id": 1, "user": "", "host": "", "port": 0, "key_files": "[]", "min_interval": 1.0}
+        _insert(connection, "server", server)
+        _insert(connection, "source", {"server_id": 1, "kind": "remotejobs", "app": "jobs", "change": 1})
+        run = {
+            "server_id": 1,
+            "asked_by": "person",
+            "asked_at": time.time(),
+            "state": "waiting",
+            "results": "[]",
+        }
+        _insert(connection, "sync_run", run)
+
+    def state() -> str:
+        with closing(database(home)) as connection:
+            return str(connection.execute("SELECT state FROM sync_run ORDER BY id LIMIT 1").fetchone()[0])
+
+    wait_until(lambda: state() not in ("waiting", "running"), "the sync that was asked for")
+
+
+def _insert(connection: sqlite3.Connection, table: str, values: dict[str, object]) -> None:
+    """The row, with an empty value in every other column that has to have one."""
+    for _, name, kind, required, _, key in connection.execute(f"PRAGMA table_info({table})").fetchall():
+        if required and not key and name not in values:
+            values[name] = "" if kind == "TEXT" else 0
+    names, marks = ", ".join(f'"{name}"' for name in values), ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))  # noqa: S608
