@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from flask import current_app
 
 from remotejobs.answer import Answer, SourceAnswer
-from remotejobs.errors import AnswerBroken, RemoteJobsError, ServerProblem
+from remotejobs.errors import AnswerBroken, LoginError, RemoteJobsError, ServerProblem
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
 from remoteweb import changes, intake, leases, outcomes, runs, trouble
@@ -96,7 +96,8 @@ def collect(
             result = SyncResult(label, time.time() - sync.began_at, list(sync.results.values()))
             _end_well(sync, result)
         except BaseException as error:
-            _end_badly(sync, error)
+            with _told_to_the_log():
+                _end_badly(sync, error)
             raise
     return result
 
@@ -295,11 +296,24 @@ def _end_badly(sync: _Sync, error: BaseException) -> None:
     db.session.rollback()
     outcomes.put_back(sync.lease, sync.sent, wire_was_touched=sync.wire_was_touched)
     begin_writing()
-    runs.end(sync.progress.run_id, "failed", _in_words(error), list(sync.results.values()))
+    sentence = _in_words(error)
+    runs.end(sync.progress.run_id, "failed", sentence, list(sync.results.values()))
     if isinstance(error, Exception) and not isinstance(error, LeaseLost | Busy):
-        trouble.note(sync.lease, error)
+        trouble.note(sync.lease, sentence, is_login=isinstance(error, LoginError))
     leases.give_back(sync.lease)
     db.session.commit()
+
+
+@contextlib.contextmanager
+def _told_to_the_log() -> Iterator[None]:
+    """What stopped the sync is what its caller has to hear, also when the database does not take that either."""
+    try:
+        yield
+    except Exception:
+        db.session.rollback()
+        current_app.logger.exception(
+            "How a sync ended could not be written down; its lease runs out by itself."
+        )
 
 
 def _in_words(error: BaseException) -> str:

@@ -3,12 +3,10 @@
 import random
 import time
 
-from remotejobs.errors import LoginError
 from remoteweb import changes
 from remoteweb.database import db
 from remoteweb.leases import Lease
 from remoteweb.models import Server, Source
-from remoteweb.untrusted import line
 
 FIRST_WAIT = 15.0
 LONGEST_WAIT = 3600.0
@@ -19,14 +17,12 @@ FIRST_LOGIN_WAIT = 300.0
 LONGEST_LOGIN_WAIT = 6 * 3600.0
 
 
-def note(lease: Lease, error: BaseException) -> None:
+def note(lease: Lease, sentence: str, *, is_login: bool) -> None:
     """In the caller's transaction. The back-off is a column, so it survives a restart."""
     server = db.session.get(Server, lease.server_id)
     if server is None:
         return
     now = time.time()
-    sentence = line(error, 600) or type(error).__name__
-    is_login = isinstance(error, LoginError)
     was = (server.error, server.needs_person)
     server.failures += 1
     server.error = sentence

@@ -10,6 +10,7 @@ import click
 import msgspec
 from flask import current_app
 from flask.cli import with_appcontext
+from sqlalchemy.exc import DatabaseError
 
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, LoginError, LoginRefused, RemoteJobsError
@@ -100,6 +101,11 @@ def update_database(
         sys.exit(_update(app, server, Options(password=password, timeout=timeout, **flags)))
     except KeyboardInterrupt:
         sys.exit(_interrupted())
+    except DatabaseError as error:
+        reason = line(error.orig or error, 300)
+        raise click.ClickException(
+            f"The database {shown(db.engine.url)} cannot be used: {reason}."
+        ) from error
     except click.Abort as abort:
         # A prompt turns Ctrl-C and the end of the input into the same exception.
         sys.exit(_interrupted() if isinstance(abort.__context__, KeyboardInterrupt) else LoginError.exit_code)

@@ -1,0 +1,368 @@
+"""What goes wrong in a sync, and what it leaves behind: sentences, back-off, actions that are sent again."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from web.syncing import APP, Registry, again, ask, is_alive, job, submit, sync
+
+from remotejobs.answer import Answer, Outcome
+from remotejobs.errors import LoginRefused, RemoteJobsError, ServerProblem, TimedOut, Unreachable
+from remotejobs.shell import LocalShell
+from remoteweb import changes, collector, intake, leases, runs, sources, trouble
+from remoteweb.database import begin_writing, db
+from remoteweb.leases import Busy, LeaseLost, TooSoon
+from remoteweb.models import Job, Server, SyncRun
+
+
+@pytest.fixture(autouse=True)
+def context(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+class BrokenShell(LocalShell):
+    """Fails before the command was sent (`sent` False), or after the server has carried it out."""
+
+    def __init__(self, error: BaseException, *, sent: bool) -> None:
+        super().__init__()
+        self.error, self.sent = error, sent
+
+    def run(self, *arguments: Any, **options: Any) -> Any:
+        if self.sent:
+            super().run(*arguments, **options).close()
+        raise self.error
+
+
+def broken(error: BaseException, *, sent: bool = False) -> Callable[[Server], LocalShell]:
+    return lambda _: BrokenShell(error, sent=sent)
+
+
+def fail(error: BaseException, *, sent: bool = False) -> None:
+    with pytest.raises(type(error)):
+        sync(through=broken(error, sent=sent))
+
+
+def here() -> Server:
+    db.session.rollback()
+    return db.session.scalars(db.select(Server).execution_options(populate_existing=True)).one()
+
+
+def last_run() -> SyncRun:
+    db.session.rollback()
+    return db.session.scalars(db.select(SyncRun).order_by(SyncRun.id.desc()).limit(1)).one()
+
+
+def test_a_server_that_is_not_reached_says_so_since_when_and_waits_longer_each_time() -> None:
+    submit()
+    sync()
+    waits = []
+    for failures in (1, 2, 3):
+        fail(Unreachable("No route to it."))
+        server = here()
+        assert (server.failures, server.error, server.needs_person) == (failures, "No route to it.", "")
+        waits.append(server.not_before - time.time())
+    assert 5 < waits[0] < waits[1] < waits[2]
+    since = here().error_since
+    fail(TimedOut("It did not answer."))
+    assert here().error_since == since
+    assert (last_run().state, last_run().sentence) == ("failed", "It did not answer.")
+
+
+@pytest.mark.parametrize("is_login", [False, True])
+def test_the_wait_has_an_end_and_is_not_the_same_for_all(is_login: bool) -> None:
+    longest = trouble.LONGEST_LOGIN_WAIT if is_login else trouble.LONGEST_WAIT
+    waits = {trouble.wait(1000, is_login=is_login) for _ in range(20)}
+    assert len(waits) > 1 and all(longest * 0.7 < wait <= longest for wait in waits)
+
+
+def test_what_recovers_forgets_its_trouble_and_tells_the_pages() -> None:
+    submit()
+    sync()
+    tag = changes.tag()
+    fail(Unreachable("No route to it."))
+    assert changes.tag() != tag, "the line of the source says something else"
+    tag = changes.tag()
+    sync()
+    server = here()
+    assert (server.failures, server.error, server.error_since, server.not_before) == (0, "", None, 0.0)
+    assert changes.tag() != tag
+
+
+def test_a_refused_login_waits_for_a_person_and_a_sync_that_works_clears_it() -> None:
+    submit()
+    sync()
+    fail(LoginRefused("No key was accepted."))
+    assert here().needs_person == "No key was accepted."
+    sync()
+    assert here().needs_person == ""
+
+
+def test_a_mistake_of_ours_is_noted_without_its_details_and_raised(caplog: pytest.LogCaptureFixture) -> None:
+    submit()
+    sync()
+    fail(ZeroDivisionError("secret words"))
+    assert "ZeroDivisionError" in last_run().sentence and "secret words" not in last_run().sentence
+    assert here().failures == 1 and "secret words" not in here().error
+    assert here().lease_owner == ""
+
+
+def test_an_interrupt_frees_the_server_and_is_no_trouble_of_it() -> None:
+    submit()
+    sync()
+    fail(KeyboardInterrupt())
+    assert (here().lease_owner, here().failures) == ("", 0)
+    assert last_run().sentence.startswith("Interrupted.")
+
+
+def test_an_action_that_cannot_have_been_sent_waits_again_and_can_be_undone() -> None:
+    key = submit("sleep 30")
+    sync()
+    action = ask(job(key), "cancel")
+    fail(LoginRefused("No key was accepted."))
+    assert (again(action).state, action.outcome) == ("waiting", "")
+    sync()
+    assert again(action).state == "done"
+
+
+def test_an_action_whose_answer_was_lost_is_unknown_and_settled_once_by_the_next_sync() -> None:
+    key = submit("exit 3")
+    sync()
+    action = ask(job(key), "resubmit")
+    fail(TimedOut("It did not answer."), sent=True)
+    assert again(action).state == "unknown" and "not known yet" in action.outcome
+    uuid = action.uuid
+    sync()
+    assert (again(action).state, action.uuid, action.tries) == ("done", uuid, 2)
+    sync()
+    rows = db.session.scalars(db.select(Job)).all()
+    assert len(rows) == 2, "the lost answer was of the one resubmission that there is"
+
+
+def test_an_action_that_a_killed_sync_was_sending_is_sent_again() -> None:
+    key = submit("sleep 30")
+    sync()
+    action = ask(job(key), "cancel")
+    action.state, action.lease_until, action.fence = "sending", time.time() - 1, 1
+    db.session.commit()
+    sync()
+    assert again(action).state == "done"
+
+
+def changed_answer(monkeypatch: pytest.MonkeyPatch, change: Callable[[Answer], None]) -> None:
+    """The real exchange, with one thing in its answer changed."""
+    real = collector.exchange
+
+    def exchange(*arguments: Any) -> Answer:
+        answer = real(*arguments)
+        change(answer)
+        return answer
+
+    monkeypatch.setattr(collector, "exchange", exchange)
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "outcome"),
+    [
+        ("refused", "refused", "The id is another job's now."),
+        ("unknown", "unknown", "The id is another job's now."),
+        ("not_started", "waiting", "The id is another job's now."),
+        ("surprise", "unknown", "The id is another job's now."),
+        (None, "unknown", "It is not known yet whether the server did it."),
+    ],
+)
+def test_what_the_server_says_of_an_action(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, state: str, outcome: str
+) -> None:
+    key = submit("sleep 30")
+    sync()
+    action = ask(job(key), "cancel")
+    uuid = action.uuid
+
+    def change(answer: Answer) -> None:
+        answer.outcomes = {uuid: Outcome(uuid, said, "The id is another job's now.")} if said else {}
+
+    changed_answer(monkeypatch, change)
+    sync()
+    assert (again(action).state, action.outcome.startswith(outcome)) == (state, True)
+    assert (action.ended_at is None) == (state in ("unknown", "waiting"))
+
+
+def test_a_queue_that_was_cut_changes_no_state_and_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = submit("sleep 30")
+    sync()
+    confirmed = job(key).source.confirmed_at
+    pid = int(job(key).scheduler_id)
+
+    def cut(answer: Answer) -> None:
+        for queue in answer.queues:
+            queue.complete, queue.lines = False, []
+
+    changed_answer(monkeypatch, cut)
+    sync()
+    row = job(key)
+    assert (row.state, row.evidence) == ("running", "queue")
+    assert row.source.confirmed_at == confirmed
+    assert row.source.error == "process on the server did not answer. The last known states are shown."
+    assert is_alive(pid)
+
+
+def test_an_answer_that_lacks_a_source_is_used_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    submit()
+    sync()
+    changed_answer(monkeypatch, lambda answer: answer.sources.clear())
+    with pytest.raises(RemoteJobsError, match="does not speak of"):
+        sync()
+
+
+def test_a_sync_that_another_one_took_over_from_writes_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, home: Any
+) -> None:
+    registry = Registry(home)
+    for number in range(1, 1201):
+        registry.settings(f"{number:032x}_1", name=f"job {number}")
+    calls = []
+
+    def take_over(stage: str, done: int, total: int | None) -> None:
+        if stage == "writing" and done and not calls:
+            calls.append(done)
+            begin_writing()
+            server = db.session.scalars(db.select(Server)).one()
+            server.fence += 1
+            server.lease_owner = "elsewhere:1:x"
+            db.session.commit()
+
+    with pytest.raises(LeaseLost):
+        sync(listener=take_over)
+    assert db.session.scalar(db.select(db.func.count()).select_from(Job)) == calls[0]
+    server = here()
+    assert (server.lease_owner, server.failures, server.error) == ("elsewhere:1:x", 0, "")
+    server.lease_owner = ""
+    db.session.commit()
+    assert sync().sources[0].jobs == 1200, "the cursor spoke only of what had been written"
+
+
+def test_two_syncs_of_one_server_never_run_at_once() -> None:
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "elsewhere:77:x", ignore_interval=True)
+    db.session.commit()
+    with pytest.raises(Busy, match="process 77 on elsewhere"):
+        sync()
+    begin_writing()
+    leases.give_back(lease)
+    db.session.commit()
+    sync()
+
+
+def test_the_lease_of_a_holder_that_went_away_runs_out() -> None:
+    submit()
+    sync()
+    server = here()
+    server.lease_owner, server.lease_until = "elsewhere:77:x", time.time() - 1
+    db.session.commit()
+    sync()
+    assert here().lease_owner == ""
+
+
+def test_the_lease_of_a_process_of_this_machine_that_died_is_not_waited_for() -> None:
+    submit()
+    sync()
+    host, _, word = leases.new_owner().split(":")
+    server = here()
+    server.lease_owner, server.lease_until = f"{host}:{2**22 + 1}:{word}", time.time() + 1000
+    db.session.commit()
+    sync()
+
+
+def test_a_long_sync_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "me:1:x", ignore_interval=True)
+    db.session.commit()
+    first = here().lease_until
+    with leases.kept(lease):
+        time.sleep(0.5)
+        assert here().lease_until > first
+    db.session.rollback()
+
+
+def test_the_shortest_interval_holds_and_a_person_waits_for_its_end() -> None:
+    submit()
+    sync()
+    server = here()
+    server.min_interval = 1.5
+    db.session.commit()
+    with pytest.raises(TooSoon):
+        sync(ignore_interval=False, wait=False)
+    stages = []
+    began = time.monotonic()
+    before = here().last_try_at or 0.0
+    sync(ignore_interval=False, listener=lambda stage, *_: stages.append(stage))
+    assert stages[0] == "waiting" and time.monotonic() - began > 0.5
+    assert (here().last_try_at or 0.0) - before >= 1.5
+
+
+def test_rows_that_say_running_are_closed_when_nobody_runs_them() -> None:
+    submit()
+    sync()
+    server_id = here().id
+    now = time.time()
+    db.session.add(
+        SyncRun(server_id=server_id, asked_by="worker", asked_at=now, state="running", holder="gone:1:x")
+    )
+    db.session.commit()
+    assert runs.close_abandoned() == 1
+    assert (last_run().state, "is gone" in last_run().sentence) == ("failed", True)
+
+
+def test_a_row_whose_holder_lives_is_left_running() -> None:
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "elsewhere:77:x", ignore_interval=True)
+    run_id = runs.begin(lease, "command", whole_server=True)
+    db.session.commit()
+    assert runs.close_abandoned() == 0
+    assert db.session.get_one(SyncRun, run_id).state == "running"
+
+
+def test_a_server_that_never_answered_is_not_known() -> None:
+    server = sources.server("me", "alps.example.org", 22)
+    with pytest.raises(Unreachable):
+        collector.collect(server, broken(Unreachable("No route to it.")), apps=[APP])
+    assert sources.drop_if_unknown(server.id)
+    assert not db.session.scalars(db.select(Server)).all() + db.session.scalars(db.select(SyncRun)).all()
+
+
+def test_a_problem_of_the_server_is_not_a_login(home: Any) -> None:
+    (home / f".{APP}").mkdir()
+    (home / f".{APP}" / "version").write_text("remotejobs 99\n")
+    with pytest.raises(ServerProblem, match="newer version"):
+        sync()
+    assert here().needs_person == ""
+
+
+def test_a_write_that_fails_in_the_middle_leaves_the_cursor_behind(
+    monkeypatch: pytest.MonkeyPatch, home: Any
+) -> None:
+    registry = Registry(home)
+    for number in range(1, 1201):
+        registry.settings(f"{number:032x}_1", name=f"job {number}")
+    real, calls = intake._keep_cursor, []
+
+    def fails_once(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("disk full")
+        real(*arguments)
+
+    monkeypatch.setattr(intake, "_keep_cursor", fails_once)
+    with pytest.raises(OSError, match="disk full"):
+        sync()
+    assert sync().sources[0].jobs == 1200
