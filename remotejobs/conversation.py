@@ -98,7 +98,7 @@ def _send(channel: "Channel", parts: Iterable[bytes]) -> None:
             while piece:
                 with suppress(TimeoutError):
                     sent = channel.send(piece)
-                    if not sent:
+                    if not sent:  # the channel was closed meanwhile
                         return
                     piece = piece[sent:]
         channel.shutdown_write()

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -89,7 +88,7 @@ class Link:
 
     def settled(self) -> bool:
         """As `alive`, once paramiko's thread had a moment to notice an end that its channels saw."""
-        if isinstance(self.transport, threading.Thread):
+        if self.transport is not None:
             self.transport.join(0.1)
         return self.alive
 
@@ -104,7 +103,8 @@ class Link:
         shut(self.socket)
         self._connection.client.close()
         self.socket.close()
-        if isinstance(transport, threading.Thread) and transport.is_alive():
+        if transport is not None:
+            transport.packetizer.complete_handshake()  # ends a timer that outlives a failed start by 15 s
             transport.join(2)
 
     def __enter__(self) -> Self:

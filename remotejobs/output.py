@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, Self
 
-from remotejobs.errors import AnswerBroken
+from remotejobs.errors import AnswerBroken, BadInput
 
 IN_MEMORY = 1 << 20
 MAX_STDERR = 64 << 10
@@ -78,6 +78,10 @@ class Answer:
 def pieces(data: bytes | Readable) -> Iterator[bytes]:
     if isinstance(data, bytes):
         yield from (data[start : start + PIECE] for start in range(0, len(data), PIECE))
-    else:
+        return
+    try:
         while piece := data.read(PIECE):
             yield piece
+    except OSError as error:
+        # Not to be taken for an error of the connection.
+        raise BadInput(f"What was to be sent could not be read: {error}.") from error

@@ -155,7 +155,7 @@ class SSHShell:
                     status = self._exec(link, command, data, answer, watchdog)
             except BaseException:
                 answer.discard()
-                if not link.alive:
+                if not link.settled():
                     self.close()
                 raise
             if watchdog.expired:
