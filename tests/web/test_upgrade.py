@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 
 from remoteweb import create_app, upgrade
 from remoteweb.database import Base, db
-from remoteweb.models import Counter
+from remoteweb.models import Counter, Job, Server, Source
 from remoteweb.upgrade import UpgradeRefused, upgrade_database
 
 ROOT = Path(__file__).parents[2]
@@ -256,3 +256,51 @@ def test_a_postgresql_that_does_not_answer_is_a_sentence_without_the_password(
     with app_on(address) as app, pytest.raises(UpgradeRefused, match="cannot be used: connection") as refusal:
         upgrade_database(app)
     assert "canary" not in str(refusal.value)
+
+
+def test_the_search_index_follows_every_change_of_a_job(app: Flask) -> None:
+    def found(word: str) -> list[int]:
+        query = text("SELECT rowid FROM job_search WHERE job_search MATCH :word ORDER BY rowid")
+        return list(db.session.scalars(query, {"word": f'"{word}"'}))
+
+    with app.app_context():
+        server = Server(user="", host="", port=0)
+        source = Source(server=server, app="jobs")
+        db.session.add(source)
+        db.session.flush()
+        common = {"server_id": server.id, "source_id": source.id, "state": "done", "evidence": "queue"}
+        db.session.add(Job(id=1, name="train-resnet", scheduler_id="4711", **common))
+        db.session.add(Job(id=2, name="Größe %_ \"'", scheduler_id="", **common))
+        db.session.commit()
+        assert (found("resnet"), found("471"), found("größe"), found('%_ ""')) == ([1], [1], [2], [2])
+        db.session.execute(db.update(Job).where(Job.id == 1).values(name="fit-resnet", state="failed"))
+        assert (found("train"), found("fit-res")) == ([], [1])
+        db.session.execute(db.update(Job).where(Job.id == 1).values(scheduler_id="9999", revision=2))
+        assert (found("471"), found("999"), found("resnet")) == ([], [1], [1])
+        db.session.execute(db.delete(Server))  # as a source that is forgotten: by the foreign keys
+        assert (found("resnet"), found("999"), found("größe")) == ([], [], [])
+        db.session.execute(text("INSERT INTO job_search (job_search) VALUES ('integrity-check')"))
+
+
+def test_postgresql_searches_by_an_index_where_it_may(postgresql: Callable[[], str]) -> None:
+    with app_on(postgresql()) as app:
+        upgrade_database(app)
+        with app.app_context():
+            indexes = {index["name"] for index in db.inspect(db.engine).get_indexes("job")}
+    assert {"job_search_name", "job_search_trigram"} <= indexes
+
+
+def test_postgresql_without_the_extension_still_gets_its_tables(postgresql: Callable[[], str]) -> None:
+    address = postgresql()
+    engine = create_engine(address.replace("postgresql:", "postgresql+psycopg:"))
+    name = f"plain_{engine.url.database}"
+    with engine.begin() as connection:  # a role that may make tables, but no extension
+        connection.execute(text(f"CREATE ROLE {name} LOGIN"))
+        connection.execute(text(f"GRANT ALL ON SCHEMA public TO {name}"))
+    engine.dispose()
+    with app_on(address.replace("//remoteweb@", f"//{name}@")) as app:
+        upgrade_database(app)
+        with app.app_context():
+            indexes = {index["name"] for index in db.inspect(db.engine).get_indexes("job")}
+    assert "job_search_name" in indexes
+    assert "job_search_trigram" not in indexes
