@@ -133,3 +133,13 @@ def test_a_server_that_speaks_only_weak_ciphers_is_refused(option: str, parts_fo
             shell.run("true")
     finally:
         server.stop()
+
+
+def test_the_stronger_of_what_both_sides_speak_is_taken(sshd: Sshd, ssh_to: Connect) -> None:
+    shell = ssh_to(keys=[sshd.key])
+    shell.run("true")
+    assert shell._link is not None
+    transport = shell._link.transport
+    assert transport is not None
+    assert transport.remote_mac.endswith("-etm@openssh.com")
+    assert transport.agreed_on_strict_kex  # the server cannot be cut off from the start of what it says
