@@ -116,6 +116,9 @@ def _entries(text: str) -> Iterable[_Entry]:
             blob = base64.b64decode(words[2], validate=True)
         except (binascii.Error, ValueError):
             continue
+        # A blob begins with its own type. One that does not is no key, and must not make another look changed.
+        if blob[: 4 + len(words[1])] != len(words[1]).to_bytes(4) + words[1].encode():
+            continue
         yield _Entry(marker == "@revoked", words[0], HostKey(words[1], blob))
 
 

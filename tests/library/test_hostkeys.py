@@ -50,6 +50,7 @@ def verdict(name: str, *lines: str, key: HostKey = MINE) -> str:
             ["alps ssh-ed25519 !!!!", "three words bad=base64", "\0\xff", "@", "|1|x", MINE.line("alps")],
             "accepted",
         ),
+        (["alps ssh-ed25519 AAAA", f"alps ssh-rsa {MINE.line('').split()[1]}"], "unknown"),
         (["|1|bad|hash " + MINE.line("")[1:], MINE.line("alps")], "accepted"),
         (["# " + MINE.line("alps")], "unknown"),
     ],
