@@ -115,7 +115,9 @@ class Registry:
                 self._cursor = chunk.cursor
         finally:
             answer.close()
+        queues = [read_queue(queue) for queue in answer.queues]
         self._status = {
-            key: derive(record, answer.queues, answer.clock) for key, record in self._records.items()
+            key: derive(record, queues, answer.clock, self._status.get(key))
+            for key, record in self._records.items()
         }
         self._unasked = set(self._records)

@@ -22,7 +22,7 @@ _WALLTIME = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-9]{2})(?::([0-9]{2})
 _MEMORY = re.compile(r"([0-9]{1,9})([MGT])B?\Z", re.ASCII | re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z", re.ASCII)
 _SHELL = re.compile(r"/[A-Za-z0-9/._-]+( -l)?\Z", re.ASCII)
-# A command of plain words can replace its shell (`exec`), so that signals reach the program itself.
+# A path and plain words can replace their shell (`exec`), so that signals reach the program itself.
 _PLAIN_COMMAND = re.compile(r"[A-Za-z0-9_@%+=:,./~ \"'-]+\Z", re.ASCII)
 
 
@@ -134,21 +134,19 @@ def script_text(content: bytes) -> str | None:
 def document(settings: dict[str, Any]) -> str:
     """The record's JSON text: one member per line, since a shell takes the ones that it needs out of it again."""
     scheduler = SCHEDULERS[settings["scheduler"]]()
-    # In this order: a scheduler lets the later of two lines hold, and what was asked explicitly wins over the script.
-    lines = [
-        *scheduler.header_first,
-        *scheduler.directives(settings["script"] or ""),
-        *scheduler.header(settings["options"], settings["name"]),
-    ]
+    lines = scheduler.head(settings["options"], settings["name"], settings["script"] or "")
     members = {name: settings[name] for name in MEMBERS}
-    members |= {"header": "".join(line + "\n" for line in lines), "job": job_text(settings)}
+    members |= {
+        "header": "".join(line + "\n" for line in lines),
+        "job": job_text(settings, scheduler.environment(settings["name"])),
+    }
     body = ",\n".join(f"{_json(name)}: {_json(value)}" for name, value in members.items())
     return "{\n" + body + "\n}\n"
 
 
-def job_text(settings: dict[str, Any]) -> str:
+def job_text(settings: dict[str, Any], set_by_scheduler: dict[str, str]) -> str:
     """The part of the job's script that differs from job to job; wrapper.sh calls its functions."""
-    path, exports = settings["remote_path"], settings["environment"].items()
+    path, exports = settings["remote_path"], {**set_by_scheduler, **settings["environment"]}.items()
     words = [settings["command"], *(shlex.quote(argument) for argument in settings["arguments"])]
     return "\n".join(
         [
@@ -165,14 +163,16 @@ def job_text(settings: dict[str, Any]) -> str:
 
 def _command_function(settings: dict[str, Any], words: list[str]) -> list[str]:
     command, path = settings["command"], script_path(settings)
-    if not _PLAIN_COMMAND.match(command) or not _words(command):
+    if path is None or not _PLAIN_COMMAND.match(command):
+        # Whatever a shell takes: a builtin, a pipe, an assignment before a program. With a single program in it, bash and
+        # dash replace themselves by that program, so that signals reach it here as well.
         shell = settings["shell"].split()[0]
         text = command + ' "$@"'
         return [
             f"remotejobs_command() {{ exec {shell} -c {shlex.quote(text)} {shell} {' '.join(words[1:])}; }}"
         ]
     run = f"exec {' '.join(words)}"
-    if settings["script"] is None or path is None:
+    if settings["script"] is None:
         return [f"remotejobs_command() {{ {run}; }}"]
     # The kept script is what runs: in its place while it is unchanged there (it may look beside itself), else the copy.
     rest = " ".join([*(shlex.quote(word) for word in _words(command)[1:]), *words[1:]])

@@ -50,23 +50,31 @@ enter() {
   case $R in *[!A-Za-z0-9/._@+,:=~-]*) trouble='bad-path'; return 2 ;; esac
   if [ -r version ]; then
     IFS= read -r _version <version
-    case $_version in 'remotejobs 1') return 0 ;; 'remotejobs '[0-9]*) trouble='newer' ;; *) trouble='foreign' ;; esac
+    case $_version in
+      'remotejobs 1') [ -d settings ] && [ -d facts ]; return ;;  # else it is just being made
+      'remotejobs '[0-9]*) trouble='newer' ;;
+      *) trouble='foreign' ;;
+    esac
     return 2
   fi
-  [ -z "$(ls -A 2>/dev/null)" ] && [ -r . ] && return 1
+  [ -r . ] && [ -z "$(ls -A 2>/dev/null | grep -v '^\.version\.')" ] && return 1
   trouble='foreign'
   return 2
 }
 
-# make APP: enters it, making it first where it is missing or empty.
+# make APP: enters it, making it first where it is missing or empty. Several may do so at once.
 make() {
   enter "$1"
   case $? in 0) return 0 ;; 2) return 1 ;; esac
   trouble='full'
-  [ -d "$HOME/.$1" ] || mkdir -m 700 "$HOME/.$1" 2>/dev/null || { [ -w "$HOME" ] || trouble='read-only'; return 1; }
+  mkdir -m 700 "$HOME/.$1" 2>/dev/null
+  [ -d "$HOME/.$1" ] || { [ -w "$HOME" ] || trouble='read-only'; return 1; }
   cd "$HOME/.$1" || return 1
-  mkdir -p settings facts runs sealed actions trash hosts 2>/dev/null &&
-    printf 'remotejobs 1\n' >".version.$$" && [ -s ".version.$$" ] && { ln ".version.$$" version 2>/dev/null; rm -f ".version.$$"; } || return 1
+  if [ ! -s version ]; then
+    printf 'remotejobs 1\n' >".version.$WORD" && [ -s ".version.$WORD" ] && ln ".version.$WORD" version 2>/dev/null
+    rm -f ".version.$WORD"
+  fi
+  mkdir -p settings facts runs sealed actions trash hosts 2>/dev/null
   enter "$1"
 }
 

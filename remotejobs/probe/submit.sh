@@ -126,7 +126,7 @@ submit_held() {
   _twins=$(printf '%s\n' "$_found" | awk -v id="$id" 'NF && $1 != id { print $1 }')
   [ -z "$_twins" ] || printf '%s\n' "$_twins" | "${kind}_cancel" >/dev/null 2>&1
   if [ ! -e "$act/released" ]; then
-    "${kind}_release" "$id" "${name:-job}" >/dev/null 2>&1 || { code=not-released; return; }
+    "${kind}_release" "$id" "$(member name)" >/dev/null 2>&1 || { code=not-released; return; }
     : >"$act/released"
   fi
   state=done code=submitted acted=yes

@@ -70,6 +70,15 @@ class Scheduler(ABC):
     def directives(self, script: str) -> list[str]:
         """The directive lines at the head of a person's own script, which stand before those of `header`."""
 
+    def head(self, options: Mapping[str, Any], job_name: str, script: str) -> list[str]:
+        """All lines at the head of a job's script. A scheduler lets the later of two lines hold: what was asked for
+        explicitly wins over the person's script, and that over our own."""
+        return [*self.header_first, *self.directives(script), *self.header(options, job_name)]
+
+    def environment(self, job_name: str) -> dict[str, str]:
+        """What the scheduler itself would have set for the job, had it not been submitted under another name."""
+        return {}
+
     def answers_for(self, identity: Mapping[str, str], cluster: str, host: str) -> bool:
         """Whether the queue of that cluster (asked on that host) can know the job: the next cluster's 4711 is another."""
         return bool(cluster) and identity.get("cluster") == cluster

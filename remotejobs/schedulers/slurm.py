@@ -76,6 +76,7 @@ _STATE = re.compile(r"[A-Z][A-Z0-9_]{1,39}\+?\Z")
 _LIMIT = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})\Z")
 _NOTHING = ("", "None", "N/A", "(null)", "None assigned", "Unknown", "NONE")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_NAMES_FILES = re.compile(r"#SBATCH +(-[oei]|--output|--error|--input)")
 _PARTITIONS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,199}")
 
 # They belong to the sbatch command of a person who waits for it, or make many jobs of one: not to a record of one job.
@@ -112,6 +113,17 @@ class Slurm(Scheduler):
             return None
         # A requeued attempt has ended, but says nothing of how the job did.
         return row if row.state.is_final or (kind == "a" and row.raw.startswith("REQUEUED")) else None
+
+    def head(self, options: Mapping[str, Any], job_name: str, script: str) -> list[str]:
+        """Slurm fills in %x from the name at submission, which ends in our token; a later change of name does not reach it."""
+        plain = re.sub(r"[^A-Za-z0-9._+-]", "_", job_name)
+        return [
+            re.sub(r"%x", lambda _: plain, line) if _NAMES_FILES.match(line) else line
+            for line in super().head(options, job_name, script)
+        ]
+
+    def environment(self, job_name: str) -> dict[str, str]:
+        return {"SLURM_JOB_NAME": job_name}
 
     def header(self, options: Mapping[str, Any], job_name: str) -> list[str]:
         lines = [f"--job-name={_quoted(one_line(job_name, 'The name of a job', 200))}"] if job_name else []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cluster.sshd import Sshd
-from library.conftest import APP, Machine, over_ssh, until
+from library.machines import APP, Machine, over_ssh, until
 
 from remotejobs import NoSuchJob, RemoteJobSubmitter
 from remotejobs.shell import LocalShell
@@ -20,7 +20,14 @@ def test_the_documented_program_runs(machine: Machine, tmp_path: Path) -> None:
 
     jobs = machine.submitter()
     settings = jobs.create_settings(
-        str(local), remote, "./script", ["arg"], "true", "", {"OMP_NUM_THREADS": "4"}, scheduler=machine.scheduler
+        str(local),
+        remote,
+        "./script",
+        ["arg"],
+        "true",
+        "",
+        {"OMP_NUM_THREADS": "4"},
+        scheduler=machine.scheduler,
     )
     hash, n, first = jobs.generate_id(settings)
     assert (n, first) == (1, True)
