@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from remotejobs.destination import Destination
 from remotejobs.errors import BadDestination
 
