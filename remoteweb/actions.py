@@ -30,19 +30,20 @@ def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -
             db.select(Action).where(Action.job_id == job.id, Action.kind != kind, Action.state == "waiting")
         ):
             _end(other, "withdrawn", "Withdrawn: the job was cancelled instead.")
-    return _insert(
-        Action(source_id=job.source_id, job_id=job.id, kind=kind, revision=revision, asked_by=asked_by), idem_key, job, UNDO_SECONDS
-    )
+    action = Action(source_id=job.source_id, job_id=job.id, kind=kind, revision=revision, asked_by=asked_by)
+    return _insert(action, idem_key, job, UNDO_SECONDS)
 
 
 def ask_submission(source: Source, values: dict[str, Any], idem_key: str, asked_by: str = "") -> Action:
     """Ask for a new job on this source: `values` is what `RemoteJobSubmitter.create_settings` gave."""
     begin_writing()
-    earlier = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
+    earlier: Action | None = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
     if earlier is not None:
         db.session.rollback()
         return earlier
-    action = Action(source_id=source.id, kind="submit", values=msgspec.json.encode(values).decode(), asked_by=asked_by)
+    action = Action(
+        source_id=source.id, kind="submit", values=msgspec.json.encode(values).decode(), asked_by=asked_by
+    )
     return _insert(action, idem_key, source, 0.0)
 
 
@@ -64,16 +65,18 @@ def send_now(action: Action) -> None:
     """No more time for undo: the next sync takes it at once."""
     begin_writing()
     db.session.execute(
-        db.update(Action).where(Action.id == action.id, Action.state == "waiting").values(not_before=time.time())
+        db.update(Action)
+        .where(Action.id == action.id, Action.state == "waiting")
+        .values(not_before=time.time())
     )
     db.session.commit()
 
 
 def _found(job_id: int, kind: str, idem_key: str) -> Action | None:
     open_one = db.and_(Action.job_id == job_id, Action.kind == kind, Action.state.in_(OPEN))
-    return db.session.scalar(
-        db.select(Action).where(db.or_(Action.idem_key == idem_key, open_one)).order_by(Action.idem_key != idem_key).limit(1)
-    )
+    same_or_open = db.select(Action).where(db.or_(Action.idem_key == idem_key, open_one))
+    found: Action | None = db.session.scalar(same_or_open.order_by(Action.idem_key != idem_key).limit(1))
+    return found
 
 
 def _insert(action: Action, idem_key: str, shown: Job | Source, undo: float) -> Action:
@@ -90,10 +93,10 @@ def _insert(action: Action, idem_key: str, shown: Job | Source, undo: float) -> 
         db.session.rollback()
         if job_id is not None and (first := _found(job_id, kind, idem_key)) is not None:
             return first
-        first = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
-        if first is None:
+        same: Action | None = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
+        if same is None:
             raise
-        return first
+        return same
     return action
 
 

@@ -16,8 +16,12 @@ class Server(Model):
     user: Mapped[str] = mapped_column(Text)
     host: Mapped[str] = mapped_column(Text)
     port: Mapped[int]
-    alias: Mapped[str] = mapped_column(Text, default="")  # the ~/.ssh/config alias it was added under, for showing
-    key_files: Mapped[str] = mapped_column(Text, default="")  # JSON list of paths, from the alias, resolved once
+    alias: Mapped[str] = mapped_column(
+        Text, default=""
+    )  # the ~/.ssh/config alias it was added under, for showing
+    key_files: Mapped[str] = mapped_column(
+        Text, default=""
+    )  # JSON list of paths, from the alias, resolved once
     lease_owner: Mapped[str] = mapped_column(Text, default="")
     lease_until: Mapped[float] = mapped_column(Float, default=0.0)
     fence: Mapped[int] = mapped_column(default=0)
@@ -25,7 +29,9 @@ class Server(Model):
     last_try_at: Mapped[float | None] = mapped_column(Float)
     failures: Mapped[int] = mapped_column(default=0)  # in a row
     not_before: Mapped[float] = mapped_column(Float, default=0.0)  # back-off, survives a restart
-    needs_person: Mapped[str] = mapped_column(Text, default="")  # why it is not tried again by itself: a sentence
+    needs_person: Mapped[str] = mapped_column(
+        Text, default=""
+    )  # why it is not tried again by itself: a sentence
     error: Mapped[str] = mapped_column(Text, default="")  # what the last sync said, "" when it went well
     error_since: Mapped[float | None] = mapped_column(Float)
     skew: Mapped[float | None] = mapped_column(Float)  # server's clock minus ours, seconds
@@ -54,7 +60,9 @@ class Source(Model):
     app: Mapped[str] = mapped_column(Text)
     paused: Mapped[bool] = mapped_column(default=False)
     cursor: Mapped[str | None] = mapped_column(Text)  # which contents have arrived whole; None: nothing yet
-    confirmed_at: Mapped[float | None] = mapped_column(Float)  # the last exchange that confirmed all its rows, our clock
+    confirmed_at: Mapped[float | None] = mapped_column(
+        Float
+    )  # the last exchange that confirmed all its rows, our clock
     shown_at: Mapped[float | None] = mapped_column(Float)  # the confirmed_at that pages were last told of
     error: Mapped[str] = mapped_column(Text, default="")  # a trouble of this app's folder alone
     unreadable: Mapped[int] = mapped_column(default=0)
@@ -104,8 +112,12 @@ class Job(Model):
     nodes: Mapped[str] = mapped_column(Text, default="")
     limit: Mapped[int | None]  # walltime, seconds
     cleaned: Mapped[bool] = mapped_column(default=False)
-    open: Mapped[bool] = mapped_column(default=True)  # not final, or watched for a requeue: looked at in every sync
-    group: Mapped[int] = mapped_column(default=2)  # see remoteweb/groups.py: stored, so that pages and feed follow it
+    open: Mapped[bool] = mapped_column(
+        default=True
+    )  # not final, or watched for a requeue: looked at in every sync
+    group: Mapped[int] = mapped_column(
+        default=2
+    )  # see remoteweb/groups.py: stored, so that pages and feed follow it
     change: Mapped[int] = mapped_column(default=0)  # the change number of the last change that a page shows
     revision: Mapped[int] = mapped_column(default=1)  # +1 per change; what an action says the person saw
     settings: Mapped[str] = mapped_column(Text, default="{}")  # JSON
@@ -174,7 +186,10 @@ class Action(Model):
 
 
 class SyncRun(Model):
-    """One sync of one server: waiting (a tap asked for it) -> running -> done | failed. Cron, worker and page write the same rows."""
+    """One sync of one server: waiting (a tap asked for it) -> running -> done | failed.
+
+    Cron, worker and page write the same rows.
+    """
 
     __tablename__ = "sync_run"
     __table_args__ = (Index("sync_run_server", "server_id", "id"), Index("sync_run_state", "state"))
