@@ -14,8 +14,12 @@ WORDS = {
         "Something went wrong here",
         "It was written to the log of remoteweb. What you asked before is kept.",
     ),
-    503: ("The database is busy", "Nothing was changed. Try again in a moment."),
 }
+BUSY = ("The database is busy", "Nothing was changed. Try again in a moment.")
+UNUSABLE = (
+    "The database cannot be used",
+    "Nothing was changed. Why was written to the log of remoteweb; “remoteweb serve” makes a database that is missing.",
+)
 OTHER = ("That did not work", "Nothing was changed. Go back to the list, and try again.")
 
 
@@ -47,4 +51,4 @@ def _wrong_input(error: RemoteJobsError) -> Response:
 
 def _database_trouble(error: OperationalError) -> Response:
     current_app.logger.error("The database refused: %s", error.orig)
-    return answer(503, *WORDS[503])
+    return answer(503, *(BUSY if "locked" in str(error.orig) else UNUSABLE))

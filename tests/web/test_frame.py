@@ -1,15 +1,17 @@
 """What holds for every page and every start: settings, the secret, headers, the addresses of our own files."""
 
 import os
+import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from remoteweb import assets, config, create_app
+from remoteweb import access, assets, config, create_app
 from remoteweb.config import WrongSetting
 from remoteweb.database import begin_writing, db, shown
 from remoteweb.headers import CONTENT_SECURITY_POLICY
@@ -199,6 +201,34 @@ def test_an_unforeseen_error_is_a_page_that_says_so_and_shows_nothing_of_it(
     assert "Something went wrong here" in answer.text
     assert "canary" not in answer.text
     assert "ZeroDivision" not in answer.text
+
+
+def test_a_database_that_somebody_keeps_locked_is_a_message_and_reading_goes_on(
+    app: Flask, client: FlaskClient
+) -> None:
+    with app.app_context():
+        link = access.new_link("http://localhost")
+        path = db.engine.url.database
+        db.engine.dispose()
+    with closing(sqlite3.connect(str(path), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with app.app_context(), db.engine.connect() as connection:
+            connection.connection.execute("PRAGMA busy_timeout = 100")  # this one goes back into the pool
+        assert client.get("/no/such/page").status_code == 404
+        refusal = client.get(link, headers={"HX-Request": "true"})
+    assert refusal.status_code == 503
+    assert refusal.text.startswith("<hx-partial ")
+    assert "The database is busy" in refusal.text
+    assert client.get(link).status_code == 303  # the link was not used up
+
+
+def test_a_database_that_was_never_made_is_a_page_that_says_so(home: Path) -> None:
+    app = create_app({"TESTING": True})
+    answer = app.test_client().get("/enter/x")
+    with app.app_context():
+        db.engine.dispose()
+    assert answer.status_code == 503
+    assert "The database cannot be used" in answer.text
 
 
 def test_a_write_after_a_read_takes_the_lock_and_sees_what_was_written_meanwhile(app: Flask) -> None:

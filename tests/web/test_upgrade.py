@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cluster.parts import wait_until
 from flask import Flask
 from sqlalchemy import create_engine, text
 
@@ -144,6 +145,27 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(
     assert tables(address) == before
     with app_on(address) as app:
         upgrade_database(app)
+
+
+def test_an_upgrade_that_is_killed_leaves_everything_as_it_was(
+    address: str, newer_migrations: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with app_on(address) as app:
+        upgrade_database(app)
+    before, reached = tables(address), tmp_path / "reached"
+    slow = newer_migrations(f"import pathlib, time; pathlib.Path({str(reached)!r}).touch(); time.sleep(60)")
+    code = (
+        "import sys; from remoteweb import create_app; from remoteweb.upgrade import upgrade_database as upgrade;"
+        "app = create_app({'SQLALCHEMY_DATABASE_URI': sys.argv[1]});"
+        "app.config['ALEMBIC']['script_location'] = sys.argv[2]; upgrade(app)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, address, str(slow)], cwd=ROOT) as upgrading:
+        wait_until(reached.exists, "the migration has begun")
+        upgrading.kill()
+    assert upgrading.returncode == -9
+    with app_on(address) as app:
+        upgrade_database(app)  # no lock is left
+    assert tables(address) == before
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(
