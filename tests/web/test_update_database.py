@@ -1,0 +1,363 @@
+"""`update-database` from a terminal and from cron: what it prints, what it asks, and how it ends."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster.sshd import Sshd
+from web.syncing import APP, Registry, submit
+from web.terminals import Terminal, begin, interrupt, run
+
+HASH = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def database(home: Path) -> Path:
+    return home / ".local" / "state" / "remoteweb" / "remoteweb.sqlite"
+
+
+def rows(database: Path, query: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def is_whole(database: Path) -> bool:
+    return rows(database, "PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.fixture
+def keys(sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch) -> Sshd:
+    """The person's own ~/.ssh, with a key that lets in and the right host key."""
+    monkeypatch.setenv("REMOTEWEB_MIN_INTERVAL", "1")
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700)
+    shutil.copy(sshd.key, folder / "id_ed25519")
+    (folder / "id_ed25519").chmod(0o600)
+    shutil.copy(sshd.known_hosts, folder / "known_hosts")
+    shutil.rmtree(sshd.home / f".{APP}", ignore_errors=True)
+    return sshd
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of something that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_without_arguments_it_syncs_this_machine(home: Path, database: Path) -> None:
+    submit("exit 0", name="first")
+    ended = run("update-database")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("this machine: 1 job, 1 changed, ") and ended.stdout.endswith(" s\n")
+    assert rows(database, "SELECT name FROM job") == [("first",)]
+
+
+def test_flask_has_the_same_command(home: Path) -> None:
+    import subprocess
+    import sys
+
+    from web.terminals import ROOT, environment
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "flask", "update-database"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env=environment(),
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("this machine: 0 jobs")
+
+
+def test_results_as_json_are_one_document(home: Path) -> None:
+    submit("exit 0")
+    ended = run("update-database", "--json")
+    (result,) = json.loads(ended.stdout)
+    assert (result["server"], result["app"], result["jobs"], result["exit_code"]) == (
+        "this machine",
+        APP,
+        1,
+        0,
+    )
+
+
+def test_quiet_is_quiet(home: Path) -> None:
+    ended = run("update-database", "--quiet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_verbose_says_which_database_is_used(home: Path, database: Path) -> None:
+    assert f"Database: {database}" in run("update-database", "-v").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["../etc"], "cannot be the name of an app"),
+        (["-x", "alps"], "No such option"),
+        ([APP, "alps; touch x"], "is not a server"),
+        ([APP, "alps:99999"], "a port is a number"),
+        ([APP, "me:secret@alps"], "a password does not belong"),
+        ([APP, "alps", "more"], "unexpected extra argument"),
+        ([APP, "alps", "--password", "x"], "No such option"),
+        ([APP, "alps", "--timeout", "0"], "--timeout"),
+    ],
+)
+def test_wrong_usage_gets_a_sentence_and_exit_status_2(home: Path, arguments: list[str], words: str) -> None:
+    ended = run("update-database", *arguments)
+    assert ended.returncode == 2 and words in ended.stderr
+    assert "Traceback" not in ended.stderr and "secret" not in ended.stderr
+
+
+def test_a_server_is_one_connection_and_one_command(keys: Sshd, database: Path) -> None:
+    with keys.counting() as counted:
+        ended = run("update-database", APP, keys.destination)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("127.0.0.1: 0 jobs, 0 changed, ")
+    assert (counted.connections, counted.execs) == (1, 1)
+    assert rows(database, "SELECT app FROM source") == [(APP,)]
+
+
+def test_an_alias_is_resolved_once_and_kept(keys: Sshd, home: Path, database: Path) -> None:
+    config = home / ".ssh" / "config"
+    key = (home / ".ssh" / "id_ed25519").rename(home / ".ssh" / "of_alps")
+    config.write_text(
+        f"Host alps\n HostName {keys.host}\n Port {keys.port}\n User {keys.user}\n IdentityFile {key}\n"
+    )
+    assert run("update-database", APP, "alps").stdout.startswith("alps: 0 jobs")
+    config.write_text("Host alps\n HostName 127.0.0.9\n")
+    ended = run("update-database", APP, "alps")
+    assert ended.returncode == 0, "the name means what it meant when it was added"
+    assert rows(database, "SELECT alias, host, port, user, key_files FROM server") == [
+        ("alps", keys.host, keys.port, keys.user, f'["{key}"]')
+    ]
+
+
+def test_a_config_that_runs_commands_is_refused(home: Path) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "config").write_text(f"Match exec 'touch {home}/PWNED'\n User x\n")
+    ended = run("update-database", APP, "alps")
+    assert ended.returncode == 3 and "Match exec" in ended.stderr
+    assert not (home / "PWNED").exists()
+
+
+def test_an_unknown_host_key_is_refused_where_nobody_can_be_asked(
+    keys: Sshd, home: Path, database: Path
+) -> None:
+    (home / ".ssh" / "known_hosts").unlink()
+    ended = run("update-database", APP, keys.destination)
+    assert ended.returncode == 3 and "SHA256:" in ended.stderr and ended.stdout == ""
+    assert rows(database, "SELECT * FROM source UNION ALL SELECT * FROM source") == []
+    assert rows(database, "SELECT id FROM server") == [], "what never answered is not known"
+
+
+def test_under_cron_a_refused_login_ends_with_3_and_is_not_repeated_each_time(
+    keys: Sshd, home: Path, database: Path
+) -> None:
+    assert run("update-database", APP, keys.destination).returncode == 0
+    (home / ".ssh" / "id_ed25519").unlink()
+    time.sleep(1)  # the server's shortest interval
+    first = run("update-database")
+    assert first.returncode == 3 and "did not let us in" in first.stderr
+    with keys.counting() as counted:
+        second = run("update-database")
+    assert second.returncode == 3 and "Not tried again for" in second.stderr
+    assert counted.connections == 0
+    assert rows(database, "SELECT needs_person != '' FROM server") == [(1,)]
+
+
+def test_a_password_may_come_on_standard_input(keys: Sshd, home: Path, database: Path) -> None:
+    (home / ".ssh" / "id_ed25519").unlink()
+    ended = run("update-database", APP, keys.destination, "--password-stdin", given=f"{keys.password}\n")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    left = [path.read_bytes() for path in (home / ".local").rglob("*") if path.is_file()]
+    assert not any(keys.password.encode() in content for content in left)
+
+
+def test_a_wrong_password_is_tried_once(keys: Sshd, home: Path) -> None:
+    (home / ".ssh" / "id_ed25519").unlink()
+    with keys.counting() as counted:
+        ended = run("update-database", APP, keys.destination, "--password-stdin", given="wrong\n")
+    assert ended.returncode == 3 and "wrong" not in ended.stderr
+    assert counted.connections == 1
+
+
+def test_a_port_that_nobody_listens_on_is_unreachable(home: Path, database: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    ended = run("update-database", APP, f"me@127.0.0.1:{port}")
+    assert ended.returncode == 4 and ended.stderr.count("\n") == 1
+    assert rows(database, "SELECT id FROM server") == []
+
+
+def test_a_server_that_never_answers_is_left_in_time(home: Path, silent: int) -> None:
+    began = time.monotonic()
+    ended = run("update-database", APP, f"me@127.0.0.1:{silent}", "--timeout", "2")
+    assert ended.returncode == 4 and "Traceback" not in ended.stderr
+    assert time.monotonic() - began < 12
+
+
+def wait_for_lease(database: Path) -> None:
+    until = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(sqlite3.OperationalError):
+            if rows(database, "SELECT 1 FROM server WHERE lease_owner != ''"):
+                return
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_second_sync_of_a_server_ends_with_75_and_ctrl_c_with_130(
+    home: Path, database: Path, silent: int
+) -> None:
+    first = begin("update-database", APP, f"me@127.0.0.1:{silent}")
+    wait_for_lease(database)
+    second = run("update-database", APP, f"me@127.0.0.1:{silent}")
+    assert second.returncode == 75 and f"process {first.pid} on " in second.stderr
+    code, out, err = interrupt(first)
+    assert (code, out) == (130, "") and "Interrupted." in err and "Traceback" not in err
+    assert is_whole(database)
+    assert rows(database, "SELECT 1 FROM server WHERE lease_owner != ''") == []
+
+
+def test_a_killed_sync_stands_in_nobodys_way(home: Path, database: Path, silent: int) -> None:
+    first = begin("update-database", APP, f"me@127.0.0.1:{silent}")
+    wait_for_lease(database)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate(timeout=30)
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE server SET min_interval = 0")
+    second = run("update-database", APP, f"me@127.0.0.1:{silent}", "--timeout", "2")
+    assert second.returncode == 4, "it got as far as the server"
+    assert is_whole(database)
+
+
+def test_with_several_sources_one_failure_is_1(home: Path) -> None:
+    for app in ("one", "two"):
+        submit("exit 0", app=app)
+        assert run("update-database", app).returncode == 0
+        time.sleep(1)
+    assert run("update-database").returncode == 0
+    (home / ".one" / "version").write_text("remotejobs 99\n")
+    time.sleep(1)
+    ended = run("update-database")
+    assert ended.returncode == 1
+    assert "this machine one: ~/.one on this machine was written by a newer version" in ended.stderr
+    assert ended.stdout.startswith("this machine two: 1 job, ")
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(home: Path, database: Path) -> None:
+    key = submit("sleep 30", name="long \x1b[31m job")
+    run("update-database")
+    (job_id, pid) = rows(database, "SELECT id, scheduler_id FROM job")[0]
+    now = time.time()
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            'INSERT INTO action (uuid, idem_key, source_id, job_id, kind, "values", revision, asked_by, asked_at,'
+            " not_before, state, lease_until, fence, tries, outcome, evidence, new_key)"
+            " VALUES ('00000000-0000-4000-8000-000000000001', 'k', 1, ?, 'cancel', '{}', 1, '', ?, ?, 'waiting',"
+            " 0, 0, 0, '', '', '')",
+            (job_id, now, now),
+        )
+    ended = run("update-database", "--dry-run")
+    assert (ended.returncode, ended.stdout) == (
+        0,
+        f"this machine: would cancel long \ufffd[31m job ({pid})\n",
+    )
+    assert rows(database, "SELECT state, tries FROM action") == [("waiting", 0)]
+    (planned,) = json.loads(run("update-database", "--dry-run", "--json").stdout)
+    assert (planned["action"], planned["key"]) == ("cancel", key)
+    time.sleep(1)
+    assert "1 cancelled" in run("update-database").stdout
+    assert run("update-database", "--dry-run").stdout == "Nothing would be sent.\n"
+
+
+def test_a_database_of_a_newer_version_is_refused(home: Path, database: Path) -> None:
+    run("update-database")
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'fromthefuture'")
+    ended = run("update-database")
+    assert ended.returncode == 1 and "newer remoteweb" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_database_that_cannot_be_used_gets_a_sentence(home: Path, database: Path) -> None:
+    run("update-database")
+    database.write_bytes(b"this is no database" * 1000)
+    ended = run("update-database")
+    assert ended.returncode == 1 and "cannot be used" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_on_a_terminal_it_asks_about_the_key_and_keeps_it(keys: Sshd, home: Path, database: Path) -> None:
+    (home / ".ssh" / "known_hosts").unlink()
+    terminal = Terminal("update-database", APP, keys.destination)
+    terminal.expect("Accept this key for good? (yes/no) [no]:")
+    assert "SHA256:" in terminal.shown
+    terminal.type("yes\n")
+    assert terminal.end() == 0, terminal.shown
+    assert "127.0.0.1: 0 jobs" in terminal.shown
+    accepted = database.parent / "known_hosts"
+    assert keys.host_key in accepted.read_text() and accepted.stat().st_mode & 0o777 == 0o600
+    time.sleep(1)  # the server's shortest interval
+    assert run("update-database").returncode == 0, "from now on cron knows it too"
+
+
+@pytest.mark.parametrize("answer", ["no\n", "\n", "y\n"])
+def test_a_key_that_was_not_accepted_by_a_whole_yes_is_refused(keys: Sshd, home: Path, answer: str) -> None:
+    (home / ".ssh" / "known_hosts").unlink()
+    terminal = Terminal("update-database", APP, keys.destination)
+    terminal.expect("(yes/no) [no]:")
+    terminal.type(answer)
+    assert terminal.end() == 3
+
+
+def test_on_a_terminal_it_asks_for_name_and_password_after_the_keys_were_refused(
+    keys: Sshd, home: Path, database: Path
+) -> None:
+    (home / ".ssh" / "id_ed25519").unlink()
+    terminal = Terminal("update-database", APP, f"nobody@{keys.host}:{keys.port}")
+    terminal.expect("User name [nobody]:")
+    terminal.type(f"{keys.user}\n")
+    terminal.expect(f"Password of {keys.user}:")
+    terminal.type(f"{keys.password}\n")
+    assert terminal.end() == 0, terminal.shown
+    assert keys.password not in terminal.shown
+    assert rows(database, "SELECT user, needs_person FROM server") == [(keys.user, "")]
+    left = [path.read_bytes() for path in (home / ".local").rglob("*") if path.is_file()]
+    assert not any(keys.password.encode() in content for content in left)
+
+
+def test_keys_that_let_in_are_not_asked_about(keys: Sshd) -> None:
+    terminal = Terminal("update-database", APP, keys.destination)
+    assert terminal.end() == 0
+    assert "Password" not in terminal.shown and "User name" not in terminal.shown
+
+
+def test_ctrl_c_at_a_question_is_130_and_the_end_of_input_3(keys: Sshd, home: Path, database: Path) -> None:
+    (home / ".ssh" / "id_ed25519").unlink()
+    for typed, code in (("\x03", 130), ("\x04", 3)):
+        terminal = Terminal("update-database", APP, keys.destination)
+        terminal.expect("User name")
+        assert terminal.end(typed) == code, terminal.shown
+        assert "Traceback" not in terminal.shown and is_whole(database)
+
+
+def test_a_terminal_sees_the_progress_and_a_pipe_does_not(home: Path) -> None:
+    registry = Registry(home)
+    for number in range(1, 1501):
+        registry.settings(f"{number:032x}_1", name=f"job {number}")
+    terminal = Terminal("update-database")
+    assert terminal.end() == 0
+    assert "100%" in terminal.shown and "this machine: 1,500 jobs, 1,500 changed" in terminal.shown
+    time.sleep(1)
+    assert run("update-database").stderr == ""
