@@ -152,7 +152,8 @@ def _remove_leftovers() -> None:
             and pid.isdecimal()
             and not psutil.pid_exists(int(pid))
         ):
-            remove_account(account.pw_name)
+            with suppress(KeyError, RuntimeError):  # another run may be tidying up as well
+                remove_account(account.pw_name)
 
 
 def _retry(*command: str, stdin: str = "") -> None:
