@@ -36,7 +36,7 @@ def current(name: str) -> int:
 
 def tag() -> str:
     """What a page's poller carries: it is up to date as long as this is the same."""
-    rows = dict(db.session.execute(db.select(Counter.name, Counter.value)).all())
+    rows = {row.name: row.value for row in db.session.execute(db.select(Counter.name, Counter.value))}
     return f"{rows.get('afresh', 0)}.{rows.get('change', 0)}"
 
 

@@ -63,14 +63,14 @@ def example() -> AnyResponse:
 def found(job_id: int) -> Job:
     job = queries.job(job_id)
     if job is None:
-        abort(404, "There is no such job here. Its source may have been removed.")
+        abort(404)
     return job
 
 
 def asked(uuid: str) -> Action:
     action = queries.action(uuid)
     if action is None:
-        abort(404, "There is no such request here any more.")
+        abort(404)
     return action
 
 
@@ -83,7 +83,7 @@ def _asked(job: Job, kind: str) -> AnyResponse:
 def _idem_key() -> str:
     key = request.form.get("idem_key", "")
     if not 8 <= len(key) <= 64:
-        abort(400, "The form was not complete. Load the page again and tap once more.")
+        abort(400)
     return key
 
 

@@ -45,7 +45,7 @@ def job_changes(job_id: int) -> AnyResponse:
     since = None if known == tag else feed.news_since(known, tag)
     job = queries.job(job_id)
     if job is None:
-        abort(404, "There is no such job here any more. Its source may have been removed.")
+        abort(404)
     untouched = since is not None and job.change <= since and (not job.source or job.source.change <= since)
     if known == tag or untouched:
         return feed.not_modified(tag)
@@ -55,7 +55,7 @@ def job_changes(job_id: int) -> AnyResponse:
 def _found(job_id: int) -> Shown:
     job = queries.job(job_id)
     if job is None:
-        abort(404, "There is no such job here. Its source may have been removed.")
+        abort(404)
     return shown_job(job)
 
 

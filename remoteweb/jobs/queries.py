@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, func, literal, literal_column, or_, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import defer, joinedload
 
 from remoteweb.database import db
 from remoteweb.groups import Group
@@ -15,6 +15,14 @@ from remoteweb.models import Action, Event, Job, Server, Source
 PAGE = 30
 COUNTED = 1000  # counting stops here: a page says "999+"
 LATEST = 20
+Scopes = Sequence[ColumnElement[bool] | None]
+EVERYWHERE: Scopes = (None,)
+_FOR_ROWS = (
+    joinedload(Job.server, innerjoin=True),
+    joinedload(Job.source),
+    defer(Job.settings),
+    defer(Job.facts),
+)
 Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
 
 # Constants in the SQL text and no parameters: only so can the partial index of open actions be chosen.
@@ -35,17 +43,18 @@ class Page:
 def page(chosen: Filter, after: Cursor | None = None) -> Page:
     """One page without a search."""
     found: list[Cursor] = []
+    within = scopes(chosen)
     for group in chosen.groups:
         if after is None or group >= after.group:
-            found += places(chosen, group, after, PAGE + 1 - len(found))
+            found += places(within, group, after, PAGE + 1 - len(found))
         if len(found) > PAGE:
             break
     return Page(in_order(place.id for place in found[:PAGE]), found[PAGE - 1] if len(found) > PAGE else None)
 
 
-def places(chosen: Filter, group: Group, after: Cursor | None, limit: int) -> list[Cursor]:
+def places(within: Scopes, group: Group, after: Cursor | None, limit: int) -> list[Cursor]:
     """The next rows of one group, by the index alone."""
-    walks = [_walk(where, group, after, limit) for where in _scopes(chosen)]
+    walks = [_walk(where, group, after, limit) for where in within]
     if len(walks) == 1:
         return walks[0]
     return sorted((place for walk in walks for place in walk), key=lambda at: (-at.change, -at.id))[:limit]
@@ -59,14 +68,14 @@ def _walk(where: ColumnElement[bool] | None, group: Group, after: Cursor | None,
         statement = statement.where(
             Job.change <= after.change, or_(Job.change < after.change, Job.id < after.id)
         )
-    rows = db.session.execute(statement.order_by(Job.change.desc(), Job.id.desc()).limit(limit)).tuples()
+    rows = db.session.execute(statement.order_by(Job.change.desc(), Job.id.desc()).limit(limit))
     return [Cursor(int(group), change, id_) for change, id_ in rows]
 
 
-def _scopes(chosen: Filter) -> list[ColumnElement[bool] | None]:
+def scopes(chosen: Filter) -> Scopes:
     """One condition per index walk: each source of the server has its own order."""
     if chosen.server is None:
-        return [None]
+        return EVERYWHERE
     return [Job.source_id == id_ for id_ in source_ids(chosen.server)]
 
 
@@ -75,18 +84,19 @@ def source_ids(server: int) -> Sequence[int]:
 
 
 def in_order(ids: Iterable[int]) -> list[Job]:
-    """The jobs with these ids, in this order, with their server and source."""
+    """The jobs with these ids, in this order, with their server and source, for rows: without their records."""
     wanted = list(ids)
     if not wanted:
         return []
-    loaded = select(Job).where(Job.id.in_(wanted)).options(joinedload(Job.server), joinedload(Job.source))
+    loaded = select(Job).where(Job.id.in_(wanted)).options(*_FOR_ROWS)
     rows = {job.id: job for job in db.session.scalars(seen(loaded))}
     return [rows[id_] for id_ in wanted if id_ in rows]
 
 
 def counts(chosen: Filter) -> dict[Group, int]:
     """Per group, at most COUNTED, whatever view is chosen. Without regard to the search."""
-    return {group: sum(_count(where, group) for where in _scopes(chosen)) for group in Group}
+    within = scopes(chosen)
+    return {group: sum(_count(where, group) for where in within) for group in Group}
 
 
 def _count(where: ColumnElement[bool] | None, group: Group) -> int:
@@ -101,7 +111,7 @@ def changed_since(number: int, limit: int) -> list[Job]:
     found: list[Cursor] = []
     for group in Group:
         statement = seen(select(Job.change, Job.id)).where(Job.group == int(group), Job.change > number)
-        rows = db.session.execute(statement.order_by(Job.change.desc()).limit(limit)).tuples()
+        rows = db.session.execute(statement.order_by(Job.change.desc()).limit(limit))
         found += [Cursor(int(group), change, id_) for change, id_ in rows]
     return in_order(place.id for place in sorted(found, key=lambda at: (at.change, at.id)))
 

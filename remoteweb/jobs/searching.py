@@ -4,6 +4,8 @@ Rare words are looked up in the trigram index. Of common ones the list is walked
 a page may then hold few rows, and still say where the next one begins.
 """
 
+import re
+
 from sqlalchemy import ColumnElement, bindparam, or_, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.elements import TextClause
@@ -11,11 +13,11 @@ from sqlalchemy.sql.elements import TextClause
 from remoteweb.database import db
 from remoteweb.groups import Group
 from remoteweb.jobs.filters import Cursor, Filter
-from remoteweb.jobs.queries import COUNTED, PAGE, Page, in_order, places, seen, source_ids
+from remoteweb.jobs.queries import COUNTED, PAGE, Page, in_order, places, scopes, seen, source_ids
 from remoteweb.models import Job
 
-TRIGRAM = 3  # letters: shorter words are in no index, and are looked for at the beginning of the name
-STRETCH = 1000  # rows that one page walks at most
+TRIGRAM = 3  # letters: shorter words are not in that index; alone, they are looked for where names begin
+STRETCH = 300  # rows that one page walks at most
 
 _MATCHES: TextClause = text(
     "SELECT rowid FROM job_search WHERE job_search MATCH :words LIMIT :limit"
@@ -30,16 +32,20 @@ def search(chosen: Filter, after: Cursor | None = None) -> tuple[Page, dict[Grou
 
 def matches(chosen: Filter, job: Job) -> bool:
     """Does the search find this job?"""
-    id_, name = job.scheduler_id.lower(), job.name.lower()
     words = chosen.text.lower().split()
-    return all(
-        (word in name or word in id_) if len(word) >= TRIGRAM else name.startswith(word) for word in words
-    )
+    id_, name = job.scheduler_id.lower(), job.name.lower()
+    if not _long(words):
+        return all(name.startswith(word) for word in words)
+    return all(word in name or word in id_ for word in words)
+
+
+def _long(words: list[str]) -> list[str]:
+    return [word for word in words if len(word) >= TRIGRAM]
 
 
 def _few_matches(words: str) -> list[int] | None:
     """The ids that match, or None if they are too many to sort."""
-    long = [word for word in words.split() if len(word) >= TRIGRAM]
+    long = _long(words.split())
     if not _is_sqlite() or not long:
         # PostgreSQL's trigram index is used by ILIKE itself, and on both the beginning of a name has its own index.
         found = seen(select(Job.id)).where(*_conditions(words)).limit(COUNTED + 1)
@@ -55,7 +61,7 @@ def _picked(chosen: Filter, after: Cursor | None, ids: list[int]) -> tuple[Page,
     statement = seen(select(Job.group, Job.change, Job.id)).where(Job.id.in_(ids), *_conditions(chosen.text))
     if chosen.server is not None:
         statement = statement.where(Job.source_id.in_(source_ids(chosen.server)))
-    found = [Cursor(*row) for row in db.session.execute(statement).tuples()]
+    found = [Cursor(*row) for row in db.session.execute(statement)]
     counts = {group: sum(at.group == group for at in found) for group in Group}
     groups = set(map(int, chosen.groups))
     rows = sorted(
@@ -68,9 +74,10 @@ def _picked(chosen: Filter, after: Cursor | None, ids: list[int]) -> tuple[Page,
 
 def _walked(chosen: Filter, after: Cursor | None) -> Page:
     stretch: list[Cursor] = []
+    within = scopes(chosen)
     for group in chosen.groups:
         if after is None or group >= after.group:
-            stretch += places(chosen, group, after, STRETCH - len(stretch))
+            stretch += places(within, group, after, STRETCH - len(stretch))
         if len(stretch) >= STRETCH:
             break
     ids = [at.id for at in stretch]
@@ -82,15 +89,18 @@ def _walked(chosen: Filter, after: Cursor | None) -> Page:
     return Page(in_order(at.id for at in found[:PAGE]), more)
 
 
-def _conditions(words: str) -> list[ColumnElement[bool]]:
-    return [_condition(word) for word in words.split()]
+def _conditions(text: str) -> list[ColumnElement[bool]]:
+    words = text.split()
+    condition = _anywhere if _long(words) else _at_the_beginning
+    return [condition(re.sub(r"([\\%_])", r"\\\1", word)) for word in words]
 
 
-def _condition(word: str) -> ColumnElement[bool]:
-    literally = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    if len(word) < TRIGRAM:
-        return _like(Job.name, f"{literally}%")
+def _anywhere(literally: str) -> ColumnElement[bool]:
     return or_(_like(Job.name, f"%{literally}%"), _like(Job.scheduler_id, f"%{literally}%"))
+
+
+def _at_the_beginning(literally: str) -> ColumnElement[bool]:
+    return _like(Job.name, f"{literally}%")
 
 
 def _like(column: InstrumentedAttribute[str], pattern: str) -> ColumnElement[bool]:

@@ -1,0 +1,287 @@
+"""One job's page, and the taps: each is a row that waits, once, and says so."""
+
+import re
+import time
+import uuid
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from web import rows
+
+from remoteweb.database import begin_writing, db
+from remoteweb.jobs import words
+from remoteweb.models import Action, Event, Job, SyncRun
+
+HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
+
+
+@pytest.fixture
+def source_id(app: Flask) -> int:
+    with app.app_context():
+        return rows.source(rows.server()).id
+
+
+def make(app: Flask, source_id: int, name: str = "train", state: str = "running", **columns: object) -> int:
+    with app.app_context():
+        return rows.job(db.session.get_one(rows.Source, source_id), name, state, **columns).id
+
+
+def form(client: FlaskClient, page: str, action: str) -> dict[str, str]:
+    """The fields of the form with this address, as the page gives them to a browser."""
+    found = re.search(
+        rf'<form[^>]*action="{re.escape(action)}"[^>]*>(.*?)</form>', client.get(page).text, re.S
+    )
+    assert found, f"no form for {action} on {page}"
+    return dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', found[1]))
+
+
+def actions(app: Flask) -> list[tuple[str, str]]:
+    with app.app_context():
+        return [(row.kind, row.state) for row in db.session.scalars(db.select(Action).order_by(Action.id))]
+
+
+def test_cancel_without_javascript_leads_back_to_where_it_was_tapped(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    job = make(app, source_id)
+    fields = form(client, "/?view=running", f"/jobs/{job}/cancel")
+    answer = client.post(
+        f"/jobs/{job}/cancel", data=fields, headers={"Referer": "http://localhost/?view=running"}
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/?view=running")
+    assert actions(app) == [("cancel", "waiting")]
+    page = client.get("/?view=running").text
+    assert "Cancel at next sync" in page and ">Undo<" in page and ">Send now<" in page
+    assert f'action="/jobs/{job}/cancel"' not in page
+
+
+@pytest.mark.parametrize(
+    "referer", ["https://evil.example/x", "http://localhost//evil.example/x", "", "javascript:1"]
+)
+def test_the_way_back_never_leads_outside(
+    app: Flask, client: FlaskClient, source_id: int, referer: str
+) -> None:
+    job = make(app, source_id)
+    fields = form(client, "/", f"/jobs/{job}/cancel")
+    answer = client.post(f"/jobs/{job}/cancel", data=fields, headers={"Referer": referer})
+    assert answer.headers["Location"] in ("/", "/evil.example/x")
+
+
+def test_a_second_tap_gives_the_first_row_back(app: Flask, client: FlaskClient, source_id: int) -> None:
+    job = make(app, source_id)
+    fields = form(client, "/", f"/jobs/{job}/cancel")
+    for data in (fields, fields, {**fields, "idem_key": "another-button"}):
+        assert client.post(f"/jobs/{job}/cancel", data=data, headers=HTMX).status_code == 200
+    assert actions(app) == [("cancel", "waiting")]
+
+
+def test_a_tap_says_which_revision_the_person_saw(app: Flask, client: FlaskClient, source_id: int) -> None:
+    job = make(app, source_id, revision=7)
+    client.post(f"/jobs/{job}/cancel", data=form(client, "/", f"/jobs/{job}/cancel"))
+    with app.app_context():
+        assert db.session.scalar(db.select(Action.revision)) == 7
+
+
+def test_a_tap_answers_with_the_row_and_a_note_with_undo(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    job = make(app, source_id, name="train-7")
+    fields = form(client, "/", f"/jobs/{job}/cancel")
+    part = client.post(f"/jobs/{job}/cancel", data=fields, headers=HTMX).text
+    assert re.findall(r'<hx-partial hx-target="([^"]*)" hx-swap="(\w+)">', part) == [
+        (f"#j{job}", "outerMorph"),
+        ("#list .toasts", "innerHTML"),
+    ]
+    assert "Cancelling train-7" in part and "<html" not in part
+
+
+def test_undo_takes_it_back_and_renders_a_new_key(app: Flask, client: FlaskClient, source_id: int) -> None:
+    job = make(app, source_id)
+    before = form(client, "/", f"/jobs/{job}/cancel")
+    part = client.post(f"/jobs/{job}/cancel", data=before, headers=HTMX).text
+    undo = re.search(r'action="(/actions/[^"]*/undo)"', part)
+    assert undo
+    answer = client.post(undo[1], headers=HTMX).text
+    assert "Undone" in answer and f'action="/jobs/{job}/cancel"' in answer
+    assert actions(app) == [("cancel", "withdrawn")]
+    after = form(client, "/", f"/jobs/{job}/cancel")
+    assert after["idem_key"] != before["idem_key"]
+    client.post(f"/jobs/{job}/cancel", data=after, headers=HTMX)
+    assert actions(app) == [("cancel", "withdrawn"), ("cancel", "waiting")]
+
+
+def test_undo_that_comes_too_late_says_so(app: Flask, client: FlaskClient, source_id: int) -> None:
+    job = make(app, source_id)
+    client.post(f"/jobs/{job}/cancel", data=form(client, "/", f"/jobs/{job}/cancel"))
+    with app.app_context():
+        begin_writing()
+        action = db.session.scalars(db.select(Action)).one()
+        action.state = "sending"
+        db.session.commit()
+        address = f"/actions/{action.uuid}/undo"
+    assert "Too late to undo" in client.post(address, headers=HTMX).text
+    assert actions(app) == [("cancel", "sending")]
+    assert "The cancel is being sent" in client.get("/").text
+
+
+def test_send_now_ends_the_time_for_undo_and_asks_for_a_sync(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    job = make(app, source_id)
+    client.post(f"/jobs/{job}/cancel", data=form(client, "/", f"/jobs/{job}/cancel"))
+    with app.app_context():
+        action = db.session.scalars(db.select(Action)).one()
+        assert action.not_before > time.time()
+    client.post(f"/actions/{action.uuid}/send", headers=HTMX)
+    with app.app_context():
+        assert db.session.scalars(db.select(Action)).one().not_before <= time.time()
+        assert db.session.scalars(db.select(SyncRun)).one().state == "waiting"
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled", "lost"])
+def test_a_job_that_has_ended_can_be_run_again_and_not_cancelled(
+    app: Flask, client: FlaskClient, source_id: int, state: str
+) -> None:
+    job = make(app, source_id, state=state)
+    page = client.get(f"/jobs/{job}").text
+    assert "/cancel" not in page
+    late = client.post(f"/jobs/{job}/cancel", data={"idem_key": "of-an-old-page"}, headers=HTMX).text
+    assert "It has ended already" in late
+    client.post(f"/jobs/{job}/resubmit", data=form(client, f"/jobs/{job}", f"/jobs/{job}/resubmit"))
+    assert actions(app) == [("resubmit", "waiting")]
+
+
+@pytest.mark.parametrize(
+    "state", ["submitted", "queued", "held", "running", "suspended", "finishing", "unknown"]
+)
+def test_a_job_that_has_not_ended_can_be_cancelled_and_not_run_again(
+    app: Flask, client: FlaskClient, source_id: int, state: str
+) -> None:
+    job = make(app, source_id, state=state)
+    page = client.get(f"/jobs/{job}").text
+    assert f'action="/jobs/{job}/cancel"' in page and "/resubmit" not in page
+    early = client.post(f"/jobs/{job}/resubmit", data={"idem_key": "of-an-old-page"}, headers=HTMX).text
+    assert "It has not ended yet" in early
+    assert actions(app) == []
+
+
+def test_the_two_buttons_share_neither_id_nor_place(app: Flask, client: FlaskClient, source_id: int) -> None:
+    """Otherwise a morph makes one of the other under the finger."""
+    job = make(app, source_id)
+    ids = {}
+    for state in ("running", "failed"):
+        with app.app_context():
+            rows.change(db.session.get_one(Job, job), state=state)
+        both = client.get("/").text + client.get(f"/jobs/{job}").text
+        ids[state] = set(re.findall(r'<(?:form|button)[^>]* id="([^"]*\d)"', both))
+    assert ids["running"] and ids["failed"] and not ids["running"] & ids["failed"]
+
+
+@pytest.mark.parametrize("address", ["/jobs/99", "/jobs/99/changes"])
+def test_a_job_that_is_not_here_is_a_sentence(client: FlaskClient, address: str) -> None:
+    answer = client.get(address)
+    assert answer.status_code == 404
+    assert "There is nothing here" in answer.text
+
+
+def test_a_tap_without_its_form_is_refused(app: Flask, client: FlaskClient, source_id: int) -> None:
+    job = make(app, source_id)
+    assert client.post(f"/jobs/{job}/cancel", headers=HTMX).status_code == 400
+    assert client.post("/jobs/99/cancel", data={"idem_key": "x" * 12}).status_code == 404
+    assert client.post(f"/actions/{uuid.uuid4()}/undo").status_code == 404
+    assert client.get(f"/jobs/{job}/cancel").status_code == 405
+    assert actions(app) == []
+
+
+@pytest.mark.parametrize("reason", [*words.FAILURES, "SomeNewWord", ""])
+@pytest.mark.parametrize("state", ["failed", "lost"])
+def test_a_failure_is_told_in_words(
+    app: Flask, client: FlaskClient, source_id: int, state: str, reason: str
+) -> None:
+    job = make(app, source_id, state=state, reason=reason, raw="RAW_WORD", limit=3600)
+    page = client.get(f"/jobs/{job}").text
+    card = re.search(r'<section class="fail.*?</section>', page, re.S)
+    assert card and "RAW_WORD" in card[0]
+    expected = words.FAILURES.get(reason, words.FAILED) if state == "failed" else words.LOST
+    assert expected.headline in card[0]
+    assert expected.sentence.split(".")[0] in card[0].replace("&#39;", "'")
+
+
+def test_a_state_that_nobody_knows_is_shown_with_its_word(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    make(app, source_id, state="unknown", raw="FROBNICATING")
+    assert "Unknown state FROBNICATING" in client.get("/").text
+
+
+def test_a_job_tells_what_happened_with_who_says_so(app: Flask, client: FlaskClient, source_id: int) -> None:
+    now = time.time()
+    job = make(
+        app, source_id, state="failed", reason="time_limit", raw="TIMEOUT", nodes="nid001234", exit_code=143,
+        submitted=now - 9000, started=now - 8000, ended=now - 800, attempt=2,
+    )  # fmt: skip
+    with app.app_context():
+        begin_writing()
+        db.session.add(
+            Event(job_id=job, seen_at=now - 8500, state="held", evidence="queue", raw="PENDING JobHeldUser")
+        )
+        db.session.add(Event(job_id=job, seen_at=now - 8400, state="queued", evidence="queue", attempt=2))
+        db.session.commit()
+    history = re.search(r'<ol class="time".*?</ol>', client.get(f"/jobs/{job}").text, re.S)
+    assert history
+    told = [
+        re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", step)).strip() for step in history[0].split("<li")[1:]
+    ]
+    expected = (
+        "Submitted.*record on alps as job",
+        "Held.*queue says PENDING JobHeldUser",
+        "Queued again, attempt 2",
+        "Started on nid001234.*attempt 2, after waiting 16 min",
+        "Ran out of time.*accounting says TIMEOUT, after 2 h, exit code 143",
+    )
+    for words_, step in zip(expected, told, strict=True):
+        assert re.search(words_, step), (words_, step)
+
+
+def test_runs_of_the_same_work_stand_together(app: Flask, client: FlaskClient, source_id: int) -> None:
+    first = make(app, source_id, state="failed", hash="a" * 32, n=1)
+    second = make(app, source_id, state="running", hash="a" * 32, n=2)
+    other = make(app, source_id, name="other", hash="b" * 32)
+    page = client.get(f"/jobs/{first}").text
+    runs = re.search(r'<ol class="runs".*?</ol>', page, re.S)
+    assert runs and f'href="/jobs/{second}"' in runs[0] and f"/jobs/{other}" not in runs[0]
+    assert "It was run again" in page
+    assert "Runs of the same work" not in client.get(f"/jobs/{other}").text
+
+
+def test_a_refusal_is_read_in_the_row_and_on_the_page(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    job = make(app, source_id)
+    client.post(f"/jobs/{job}/cancel", data=form(client, "/", f"/jobs/{job}/cancel"))
+    with app.app_context():
+        begin_writing()
+        action = db.session.scalars(db.select(Action)).one()
+        action.state, action.outcome, action.ended_at = (
+            "refused",
+            "That id now belongs to another job.",
+            time.time(),
+        )
+        db.session.commit()
+    for address in ("/", f"/jobs/{job}"):
+        assert "Refused: That id now belongs to another job." in client.get(address).text
+
+
+def test_the_example_is_asked_of_this_machine_once(app: Flask, client: FlaskClient) -> None:
+    fields = re.search(r'name="idem_key" value="([^"]*)"', client.get("/").text)
+    assert fields
+    for _ in range(2):
+        answer = client.post("/example", data={"idem_key": fields[1]})
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    assert actions(app) == [("submit", "waiting")]
+    with app.app_context():
+        action = db.session.scalars(db.select(Action)).one()
+        assert action.source.server.is_local and '"scheduler":"process"' in action.values
+        assert db.session.scalars(db.select(SyncRun)).one().server_id == action.source.server_id
+    assert "A new job for this machine: Submit at next sync" in client.get("/").text
