@@ -48,6 +48,20 @@ def test_a_stranger_is_told_how_to_get_in_whatever_the_address(anonymous: FlaskC
     assert "remoteweb link" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("host", "command"),
+    [
+        ("localhost:8000", ">remoteweb link<"),
+        ("[::1]:8001", ">remoteweb link --port 8001<"),
+        ("localhost", ">remoteweb link<"),
+    ],
+)
+def test_the_command_is_the_one_for_the_port_that_the_browser_sees(
+    app: Flask, host: str, command: str
+) -> None:
+    assert command in app.test_client().get("/", headers={"Host": host}).text
+
+
 def test_a_link_lets_a_browser_in_and_redirects(anonymous: FlaskClient, app: Flask) -> None:
     answer = anonymous.get(new_link(app))
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
