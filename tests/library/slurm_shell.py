@@ -14,12 +14,7 @@ WORD = "0123456789abcdef"
 SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(shell[0])]
 AWKS = [awk for awk in ("mawk", "gawk", "original-awk") if shutil.which(awk)]
 
-_PROGRAM = """\
-LC_ALL=C TZ=UTC; export LC_ALL TZ
-set -f
-. "$SLURM_SH"
-"$@"
-"""
+_PROGRAM = f'LC_ALL=C TZ=UTC; export LC_ALL TZ\nset -f\n{SLURM_SH.read_text()}\n"$@"\n'
 
 
 def run(
@@ -30,7 +25,7 @@ def run(
     now: int | None = None,
     **options: object,
 ) -> subprocess.CompletedProcess[str]:
-    words = {"SLURM_SH": str(SLURM_SH), "WORD": WORD, "BOUND": "timeout 20", "PATH": os.environ["PATH"]}
+    words = {"WORD": WORD, "BOUND": "timeout 20", "PATH": os.environ["PATH"]}
     if now is not None:
         words["NOW"] = str(now)
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
