@@ -133,7 +133,8 @@ slurm_sacct() (
 )
 
 # One row per attempt, in whatever order. They are numbered by their submit times, from the one that is ours to the second,
-# and as long as the one before says that it may come again: after a plain end, the same id is another job.
+# and as long as the one before may come again and the next follows it: a requeue is submitted when the attempt before it
+# ends, or once its nodes let it go (600 s). After a plain end, or later, the same id is another job.
 slurm_accounting_rows="$slurm_words"'
   !rows && $0 == "--" { rows = 1; next }
   !rows { split($0, job, " "); order[++n] = job[1] " " job[2]; next }
@@ -146,7 +147,9 @@ slurm_accounting_rows="$slurm_words"'
     for (i = 1; i <= n; i++) { split(order[i], job, " "); id = job[1]; attempt = 0
       for (k = 1; k <= count[id]; k++) {
         if (!attempt && time[id, k] != job[2]) continue
-        attempt++; $0 = row[id, time[id, k]]
+        $0 = row[id, time[id, k]]
+        if (attempt && end ~ /^[0-9]+$/ && $2 - end > 600) break
+        attempt++; end = $6
         print "a|" word "|" id "|" attempt "|" $2 "|" $3 "|" $4 "|" $5 "|" $6 "|" $7 "|" $8 "|" $9 "|" ($3 == "CANCELLED by " uid ? "mine" : "")
         split($3, first, " "); if (first[1] in over) break } }
     exit failed }'
