@@ -167,7 +167,7 @@ def _command_function(settings: dict[str, Any], words: list[str]) -> list[str]:
         # Whatever a shell takes: a builtin, a pipe, an assignment before a program. With a single program in it, bash and
         # dash replace themselves by that program, so that signals reach it here as well.
         shell = settings["shell"].split()[0]
-        text = command + ' "$@"'
+        text = command + (' "$@"' if words[1:] else "")
         return [
             f"remotejobs_command() {{ exec {shell} -c {shlex.quote(text)} {shell} {' '.join(words[1:])}; }}"
         ]

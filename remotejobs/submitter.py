@@ -127,7 +127,10 @@ class RemoteJobSubmitter:
         return {str(record.key): described(record, status) for record, status in found}
 
     def cancel_job(self, hash: str, n: int, *, action: str | None = None) -> str:
-        """Cancels it, and says in a sentence what happened; a job that had already ended is no error."""
+        """Cancels it, and says in a sentence what happened; a job that had already ended is no error.
+
+        A plain process that lives on is killed when it is asked for a second time.
+        """
         key = JobKey.parse(f"{hash}_{n}")
         return self._act(
             Cancel(action or str(uuid.uuid4()), self.app_name, key, sent=action is not None)
@@ -178,7 +181,7 @@ class RemoteJobSubmitter:
 
     def _act(self, action: Cancel | Submission | Resubmission) -> Outcome:
         outcome = self.settings.act(action)
-        if outcome.state == "done":
+        if outcome.state == "done" or outcome.code == "told":
             return outcome
         if outcome.state == "refused":
             raise (

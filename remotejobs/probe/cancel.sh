@@ -31,13 +31,16 @@ check_cancel() {
   _id=$f_id _state=unknown _code=queue-silent
   [ "$_cluster" = - ] || [ "$_cluster" = "$f_cluster" ] || { _state=refused _code=elsewhere; return 1; }
   [ "$_asked" = 0 ] || return 1
+  # A mark of having told it, as far as the disk lets us: whoever comes next knows, and a process is killed then.
+  _sent=$4
+  [ -e "runs/$3/.told" ] && _sent=sent
   if ! is_live "$3"; then
     _state=done _code=was-over
-    # We told the scheduler so before, and now the job is no more: that was our cancel, unless it ended by itself.
-    [ "$4" = sent ] && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
+    [ "$_sent" = sent ] && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
     return 1
   fi
-  _told="$_told$1 $2 $f_scheduler $f_id $3 ${f_sid:--} ${f_start_ticks:--} ${f_boot:--} $4 $f_attempt$NL"
+  (: >"runs/$3/.told") 2>/dev/null
+  _told="$_told$1 $2 $f_scheduler $f_id $3 ${f_sid:--} ${f_start_ticks:--} ${f_boot:--} $_sent $f_attempt$NL"
 }
 
 # is_live KEY: whether the answer of its scheduler lists it as not ended; the id alone is not believed, it may be another job's.
@@ -45,6 +48,14 @@ is_live() {
   printf '%s\n' "$_answer" | "${f_scheduler}_live" |
     awk -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '
       $1 == key || $1 == id && ($2 > 1 || $3 == submitted) { found = 1 } END { exit !found }'
+}
+
+# still_live: whether any job that was told to end is still listed.
+still_live() {
+  [ -n "$(printf '%s' "$_told" | while read -r _uuid _app f_scheduler f_id _key f_sid _ticks _boot _sent _attempt; do
+    enter "$_app" && read_id "$_key" && eval "_asked=\${asked_$f_scheduler:-1} _answer=\${answer_$f_scheduler:-}" &&
+      [ "$_asked" = 0 ] && is_live "$_key" && echo yes
+  done)" ]
 }
 
 # proofs: after the queue was read once more, says of each cancelled job whether it is gone.

@@ -116,8 +116,16 @@ main() {
   [ -z "$cancels" ] || { cancels; say closed cancels 0; }
   [ -z "$submissions" ] || { all_submissions; say closed submissions 0; }
   [ -z "$questions" ] || answers
-  # What was done is proved by looking once more.
-  [ -z "$acted" ] || { all_open; queues; proofs; }
+  # What was done is proved by looking once more; a scheduler that was told to stop a job takes a moment.
+  if [ -n "$acted" ]; then
+    all_open; queues
+    for _wait in 1 2 3; do
+      still_live || break
+      sleep 0.5 2>/dev/null || sleep 1
+      queues
+    done
+    proofs
+  fi
   [ -z "$cancelled_facts" ] || each_app "$cancelled_facts"
   say bye
 }

@@ -58,7 +58,8 @@ enter() {
     return 2
   fi
   [ -r . ] && [ -z "$(ls -A 2>/dev/null | grep -v '^\.version\.')" ] && return 1
-  trouble='foreign'
+  [ -r version ] && { enter "$1"; return; }  # made just now
+  [ -e version ] && trouble='closed' || trouble='foreign'
   return 2
 }
 
@@ -74,7 +75,7 @@ make() {
     printf 'remotejobs 1\n' >".version.$WORD" && [ -s ".version.$WORD" ] && ln ".version.$WORD" version 2>/dev/null
     rm -f ".version.$WORD"
   fi
-  mkdir -p settings facts runs sealed actions trash hosts 2>/dev/null
+  mkdir -p runs sealed actions trash hosts && mkdir -p facts settings  # these last: they say that it is whole
   enter "$1"
 }
 

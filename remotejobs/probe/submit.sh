@@ -103,6 +103,7 @@ lay_out() {
 
 # A scheduler that can hold: the job waits under a name ending in the action's own letters until its id is recorded.
 submit_held() {
+  _found=
   name=$(member name | tr -cd 'A-Za-z0-9._+-' | cut -c 1-40)
   held=${name:-job}.$(printf '%s' "$uuid" | tr -d - | tr 0-9a-f a-p | cut -c 1-10)
   if ! read_id "$key"; then
@@ -110,15 +111,16 @@ submit_held() {
     if [ -z "$_found" ]; then
       # After a time-out the queue may show it late: absence is no evidence for five minutes.
       [ -r "$act/unsettled" ] && IFS= read -r _since <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return; }
-      # "ID SUBMITTED" of the job, which waits held
-      _found=$(cd "runs/$key" && "${kind}_submit_held" "$held" "$R/runs/$key/script" 2>"$R/$act/said.$WORD")
+      (cd "runs/$key" && "${kind}_submit_held" "$held" "$R/runs/$key/script" >/dev/null 2>"$R/$act/said.$WORD")
       _status=$?
       text=$(head -n 1 "$act/said.$WORD" 2>/dev/null); rm -f "$act/said.$WORD"
       case $_status in
-        0) text= ;;
-        75) printf '%s\n' "$(date +%s)" >"$act/unsettled.$WORD" && mv -f "$act/unsettled.$WORD" "$act/unsettled"; code=unsettled; return ;;
+        0) text= ;;  # it waits held; who it is (id and submit time) the scheduler says below
+        75) unsettle; code=unsettled; return ;;
         *) state=refused code=scheduler-refused; printf '%s\n' "$text" >"$act/refused.$WORD" && ln "$act/refused.$WORD" "$act/refused" 2>/dev/null; return ;;
       esac
+      _found=$("${kind}_find" "$held" 2>/dev/null)
+      [ -n "$_found" ] || { unsettle; code=not-seen-yet; return; }
     fi
     record_id $_found || { code=full; return; }
   fi
@@ -132,9 +134,12 @@ submit_held() {
   state=done code=submitted acted=yes
 }
 
+# unsettle: from now on it may have been taken, and is looked for before it is submitted again.
+unsettle() { date +%s >"$act/unsettled.$WORD" && mv -f "$act/unsettled.$WORD" "$act/unsettled"; }
+
 # record_id ID SUBMITTED ...: the first writer wins; f_id is what was recorded.
 record_id() {
-  _cluster=$("${kind}_cluster" 2>/dev/null) || return 1
+  [ -n "$2" ] && _cluster=$("${kind}_cluster" 2>/dev/null) || return 1
   printf 'scheduler=%s\ncluster=%s\nhost=%s\nid=%s\nsubmitted=%s\nincarnation=%s\naction=%s\nend\n' "$kind" "$_cluster" "$HOST" \
     "$1" "$2" "$(printf '%s' "$uuid" | tr -d - | cut -c 1-16)" "$uuid" >"$act/id.$WORD"
   ln "$act/id.$WORD" "facts/$key.id" 2>/dev/null

@@ -1,0 +1,132 @@
+"""Cancelling stops the job that was meant, whole, and says what happened."""
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from library.machines import Machine, until
+
+from remotejobs import NoSuchJob
+
+
+def test_a_running_job_is_cancelled_with_all_that_it_started(machine: Machine) -> None:
+    jobs = machine.submitter()
+    command = "sleep 300 & (sleep 301 & sleep 302) & echo started; wait"
+    submitted = jobs.submit_job(jobs.create_settings(None, None, command, scheduler=machine.scheduler))
+    out = machine.registry() / "runs" / submitted["jobid"] / "stdout"
+    until(jobs, submitted["jobid"], lambda _: out.exists() and out.read_text())
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
+    state = until(jobs, submitted["jobid"], lambda state: state["ended"] is not None)
+    assert (state["status"], state["reason"]) == ("cancelled", "by_user")
+    assert not [process for process in processes_of(machine.home) if process.name() == "sleep"]
+
+
+def test_a_waiting_job_is_cancelled_before_it_starts(cluster: Machine) -> None:
+    jobs = cluster.submitter()
+    made = jobs.create_settings(None, None, "true", scheduler="slurm", extra=["--begin=now+1hour"])
+    submitted = jobs.submit_job(made)
+    waits = until(jobs, submitted["jobid"], lambda state: state["status"] == "queued")
+    assert waits["evidence"] == "queue"
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
+    state = until(jobs, submitted["jobid"], lambda state: state["status"] == "cancelled")
+    assert state["started"] is None
+
+
+def test_cancelling_twice_and_after_the_end_is_no_error(machine: Machine) -> None:
+    jobs = machine.submitter()
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "true", scheduler=machine.scheduler))
+    until(jobs, submitted["jobid"], lambda state: state["status"] == "done")
+    assert jobs.cancel_job(*parts(submitted)) == "It had already ended."
+    assert jobs.cancel_job(*parts(submitted)) == "It had already ended."
+    assert jobs.check_state(*parts(submitted), False)["status"] == "done"
+
+
+def test_a_job_that_never_was_cannot_be_cancelled(machine: Machine) -> None:
+    jobs = machine.submitter()
+    jobs.submit_job(jobs.create_settings(None, None, "true", scheduler=machine.scheduler))
+    with pytest.raises(NoSuchJob):
+        jobs.cancel_job("f" * 32, 7)
+
+
+def test_a_program_that_ignores_term_is_killed_when_told_again(server: Machine) -> None:
+    jobs = server.submitter()
+    command = "trap '' TERM; echo started; while :; do sleep 0.1; done"
+    submitted = jobs.submit_job(jobs.create_settings(None, None, command, scheduler="process"))
+    out = server.registry() / "runs" / submitted["jobid"] / "stdout"
+    until(jobs, submitted["jobid"], lambda _: out.exists() and out.read_text())
+    assert "has not ended yet" in jobs.cancel_job(*parts(submitted))
+    assert jobs.check_state(*parts(submitted), False)["status"] == "running"
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
+    state = until(jobs, submitted["jobid"], lambda state: state["ended"] is not None)
+    assert (state["status"], state["exit_code"]) == ("cancelled", 137)
+
+
+def test_a_process_whose_pid_another_one_has_now_is_left_alone(server: Machine) -> None:
+    """The record names pid, start time and boot: here the pid is alive and the start time is another's."""
+    jobs = server.submitter()
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="process"))
+    fact = server.registry() / "facts" / f"{submitted['jobid']}.id"
+    fact.write_text(
+        "".join(
+            "start_ticks=1\n" if line.startswith("start_ticks") else line
+            for line in fact.read_text().splitlines(True)
+        )
+    )
+    assert jobs.cancel_job(*parts(submitted)) == "It had already ended."
+    (alive,) = [process for process in processes_of(server.home) if process.name() == "sleep"]
+    state = jobs.check_state(*parts(submitted), False)
+    assert (state["status"], state["settling"]) == ("running", True), (
+        "left the process table, outcome not yet known"
+    )
+    alive.kill()
+
+
+def test_a_process_of_before_the_restart_is_lost_and_not_running(server: Machine) -> None:
+    jobs = server.submitter()
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="process"))
+    for process in processes_of(server.home):
+        process.kill()
+    registry, key = server.registry(), submitted["jobid"]
+    fact = registry / "facts" / f"{key}.id"
+    fact.write_text(
+        fact.read_text().replace(Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "0" * 36)
+    )
+    for late in registry.glob(f"facts/{key}.exit.*"):
+        late.unlink()
+    state = jobs.check_state(*parts(submitted), False)
+    assert (state["status"], state["reason"], state["evidence"]) == ("lost", "rebooted", "inferred")
+
+
+def test_a_wrapper_that_was_killed_does_not_hide_a_living_program(server: Machine) -> None:
+    jobs = server.submitter()
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="process"))
+    psutil.Process(int(submitted["scheduler_id"])).kill()
+    time.sleep(0.2)
+    state = jobs.check_state(*parts(submitted), False)
+    assert (state["status"], state["raw"]) == ("running", "orphaned")
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
+    assert not [process for process in processes_of(server.home) if process.name() == "sleep"]
+    assert jobs.check_state(*parts(submitted), False)["status"] == "cancelled"
+
+
+def parts(submitted: dict[str, str]) -> tuple[str, int]:
+    hash_, n = submitted["jobid"].rsplit("_", 1)
+    return hash_, int(n)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """The living processes that have this home: of one account, or of this test."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.pid != os.getpid()
+                and process.environ().get("HOME") == str(home)
+                and process.status() != "zombie"
+            ):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
