@@ -238,14 +238,13 @@ def _of_exit(seen: _Seen, code: int) -> JobStatus:
 def _of_gone(seen: _Seen, since: float, now: float) -> JobStatus:
     """It left the queue, and nobody says how. An exit file or accounting may still be on their way."""
     reason = seen.absent.reason if seen.absent else ""
-    # A restarted machine writes no exit file any more. An accounting that does not answer may know it, so it is
-    # waited for, unless an earlier answer already lacked the job.
-    waits = (
-        not seen.has("gone") and seen.answer is not None and seen.answer.accounting in ("failed", "unasked")
+    # Lost is said by an answer of queue and accounting that still lacks it; where nobody could look again, it is not
+    # known, for as long as it would be asked about. A restarted machine writes no exit file any more.
+    looked = (
+        seen.absent is not None and seen.answer is not None and seen.answer.accounting in ("complete", "none")
     )
-    if reason != "rebooted" and (waits or now - since < SETTLING):
-        before = _before_the_end(seen)
-        return replace(before, settling=True, updated=since)
+    if reason != "rebooted" and now - since < (SETTLING if looked else LOST_WATCH):
+        return replace(_before_the_end(seen), settling=True, updated=since)
     return replace(
         _status(seen, JobState.LOST, Evidence.INFERRED, reason=reason or "no_trace"), updated=since
     )

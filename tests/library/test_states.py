@@ -333,17 +333,37 @@ def test_a_process_ends_by_its_exit_file_or_is_lost(
     assert told(derive(record(PROCESS, **facts), [answer], NOW)) == expected
 
 
-def test_a_job_is_not_lost_while_accounting_does_not_answer() -> None:
-    answer = Queue([ABSENT], accounting="failed")
-    for later in (0, SETTLING, LOST_WATCH):
-        status = derive(record(start_1=START), [answer], NOW + later)
+GONE = {"gone_1": {"time": str(int(NOW))}}
+
+
+@pytest.mark.parametrize(
+    "queues",
+    [
+        [],
+        [Queue([ABSENT], accounting="failed")],
+        [Queue([ABSENT], complete=False)],
+        [Queue([ABSENT], cluster="eiger")],
+    ],
+    ids=["no answer", "accounting is silent", "a cut answer", "another cluster's"],
+)
+def test_a_job_is_not_lost_while_nobody_could_look_again(queues: list[Queue]) -> None:
+    for later in (0, SETTLING, LOST_WATCH - 1):
+        status = derive(record(start_1=START, **GONE), queues, NOW + later)
         assert (status.state, status.settling) == (JobState.RUNNING, True)
+    assert derive(record(**GONE), queues, NOW + LOST_WATCH).state is JobState.LOST
 
 
-def test_a_job_that_an_earlier_answer_lacked_is_lost_also_without_a_new_answer() -> None:
-    left = record(gone_1={"time": str(int(NOW))})
-    assert derive(left, [], NOW + SETTLING - 1).settling
-    assert derive(left, [], NOW + SETTLING).state is JobState.LOST
+@pytest.mark.parametrize("accounting", ["complete", "none"])
+def test_a_job_is_lost_once_queue_and_accounting_lacked_it_for_two_minutes(accounting: str) -> None:
+    answer = Queue([ABSENT], accounting=accounting)
+    assert derive(record(**GONE), [answer], NOW + SETTLING - 1).settling
+    assert derive(record(**GONE), [answer], NOW + SETTLING).state is JobState.LOST
+
+
+@pytest.mark.parametrize("last", ["done", "lost"])
+def test_a_final_state_is_not_shown_as_settling(last: str) -> None:
+    before = JobStatus(JobState(last), Evidence.INFERRED)
+    assert derive(record(), [Queue([ABSENT])], NOW, before).state is JobState.SUBMITTED
 
 
 def test_settling_stands_beside_the_last_state() -> None:
@@ -368,8 +388,8 @@ def test_facts_that_say_more_than_was_known_count_also_without_an_answer() -> No
 def test_lost_does_not_replace_an_outcome_that_somebody_told() -> None:
     gone = record(gone_1={"time": "1"})
     done = derive(gone, [Queue([ABSENT, a("COMPLETED")])], NOW)
-    lost = derive(gone, [], NOW)
-    assert derive(gone, [], NOW, done) == done
+    lost = derive(gone, [Queue([ABSENT])], NOW)
+    assert derive(gone, [], NOW + LOST_WATCH, done) == done
     assert derive(record(gone_1={"time": "1"}, exit_1=exit_(0)), [], NOW, lost).state is JobState.DONE
 
 
@@ -377,6 +397,21 @@ def test_the_latest_of_several_answers_counts() -> None:
     early, late = Queue([q("RUNNING")], at=NOW - 5), Queue([q("COMPLETING")])
     for queues in ([early, late], [late, early]):
         assert derive(record(), queues, NOW).state is JobState.FINISHING
+
+
+def test_a_cut_answer_does_not_hide_an_earlier_one_that_is_whole() -> None:
+    queues = [Queue([q("RUNNING")], at=NOW - 5), Queue([], complete=False)]
+    assert derive(record(), queues, NOW).state is JobState.RUNNING
+
+
+def test_a_row_of_an_attempt_that_is_over_says_nothing_of_the_next() -> None:
+    status = derive(record(start_2=START), [Queue([q("PENDING")])], NOW)
+    assert (status.state, status.attempt, status.evidence) == (JobState.RUNNING, 2, Evidence.INFERRED)
+
+
+def test_a_requeued_job_that_was_submitted_before_ours_is_another() -> None:
+    status = derive(record(), [Queue([q("RUNNING", 2, 89999)])], NOW)
+    assert (status.state, status.attempt) == (JobState.SUBMITTED, 1)
 
 
 def test_an_answer_that_was_read_before_says_the_same() -> None:
