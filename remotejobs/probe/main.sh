@@ -75,7 +75,8 @@ answers() {
     set -- $_line
     unset IFS
     case $1 in
-      detect) for _kind in $KINDS; do here "$_kind" && say here "$_kind"; done ;;
+      # Its commands alone are no batch system: somebody has to answer them.
+      detect) for _kind in $KINDS; do here "$_kind" && "${_kind}_cluster" >/dev/null 2>&1 && say here "$_kind"; done ;;
       claimed) is_hash "$3" && enter "$2" && say claimed $(($(next_n "$3") - 1)) ;;
       look) look "$2" "$3" ;;
       clean) is_key "$3" && enter "$2" && clean_run "$3" ;;

@@ -1,0 +1,195 @@
+"""The `remotejobs` command: the same functions, for a shell. Results go to stdout, everything else to stderr."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from remotejobs import terminal
+from remotejobs.destination import Destination
+from remotejobs.errors import ActionUnknown, BadInput, RemoteJobsError
+from remotejobs.records import JobKey
+from remotejobs.shell import LocalShell, Shell, SSHShell
+from remotejobs.submitter import RemoteJobSubmitter
+
+DEFAULT_APP = "remoteJobs-vistrails"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--app", default=DEFAULT_APP, envvar="REMOTEJOBS_APP", help="The folder of records: ~/.APP on the server."
+)
+@click.option(
+    "--server",
+    metavar="[USER@]HOST[:PORT]",
+    envvar="REMOTEJOBS_SERVER",
+    help="Where the jobs are; without it, this machine.",
+)
+@click.option("--password-stdin", is_flag=True, help="Read a password from the first line of standard input.")
+@click.pass_context
+def main(context: click.Context, app: str, server: str | None, password_stdin: bool) -> None:
+    """Submit jobs on machines that are reached by SSH, and know what became of them."""
+    context.obj = (app, server, password_stdin)
+
+
+@contextmanager
+def _jobs(context: click.Context) -> Iterator[RemoteJobSubmitter]:
+    """A known error is a sentence and an exit code (2 input, 3 login or host key, 4 unreachable, 1 else), no traceback."""
+    app, server, password_stdin = context.obj
+    try:
+        with RemoteJobSubmitter(app, shell=_shell(server, password_stdin)) as jobs:
+            yield jobs
+    except RemoteJobsError as error:
+        terminal.complain(str(error))
+        if isinstance(error, ActionUnknown):
+            terminal.say(f"To go on with it, run the same command again with --action {error.action}.")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        terminal.say("Interrupted. What was on its way to the server may still be carried out there.")
+        sys.exit(130)
+
+
+def _shell(server: str | None, password_stdin: bool) -> Shell:
+    if server is None:
+        return LocalShell()
+    where = Destination.parse(server)
+    accept = terminal.accepts if terminal.is_interactive() else None
+    if password_stdin:
+        return SSHShell(where, password=sys.stdin.readline().rstrip("\r\n"), accept_host_key=accept)
+    if not terminal.is_interactive():
+        return SSHShell(where)
+    return terminal.AskingShell(where, accept)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--name", default="", help="What the job is called; else the command's name.")
+@click.option("--scheduler", default="auto", help="auto, slurm or process.")
+@click.option("--from", "local_path", metavar="FOLDER", help="A folder here that is copied to --in first.")
+@click.option(
+    "--in", "remote_path", metavar="FOLDER", help="Where it runs; else a folder of its own under the records."
+)
+@click.option(
+    "--before", default="", help="A line of shell before the command, for instance 'module load gcc'."
+)
+@click.option("--after", default="", help="A line of shell after it.")
+@click.option(
+    "--env",
+    "environment",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An environment variable; may be repeated.",
+)
+@click.option("--walltime", help="Seconds, HH:MM:SS or D-HH:MM:SS.")
+@click.option("--cores", type=int)
+@click.option("--memory", help="Megabytes, or a number with M, G or T.")
+@click.option("--gpus", type=int)
+@click.option("--partition")
+@click.option("--account")
+@click.option("--qos")
+@click.option(
+    "--extra", multiple=True, help="A further option line of the scheduler, for instance --exclusive."
+)
+@click.pass_context
+def submit(
+    context: click.Context,
+    command: str,
+    arguments: tuple[str, ...],
+    local_path: str | None,
+    remote_path: str | None,
+    before: str,
+    after: str,
+    environment: tuple[str, ...],
+    extra: tuple[str, ...],
+    action: str | None,
+    **options: Any,
+) -> None:
+    """Submit COMMAND with its ARGUMENTS, and print the key of the job."""
+    with _jobs(context) as jobs:
+        pairs = dict(_pair(text) for text in environment)
+        settings = jobs.create_settings(
+            local_path, remote_path, command, arguments, before, after, pairs, extra=list(extra), **options
+        )
+        settings = jobs.submit_job(settings, action=action)
+        click.echo(settings["jobid"])
+        terminal.say(f"Submitted to {settings['scheduler']} as {settings['scheduler_id']}.")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadInput(f"{text!r} is not NAME=VALUE.")
+    return name, value
+
+
+@main.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.pass_context
+def list_jobs(context: click.Context, as_json: bool) -> None:
+    """List the jobs with their states, the newest first."""
+    with _jobs(context) as jobs:
+        states = jobs.check_states(jobs.settings.list_keys())
+        newest = sorted(
+            states.values(),
+            key=lambda state: state["updated"] or datetime.min.replace(tzinfo=UTC),
+            reverse=True,
+        )
+        for state in newest:
+            click.echo(_as_json(state) if as_json else _as_line(state))
+        if not newest:
+            terminal.say(f"There are no jobs of {jobs.app_name} on {jobs.settings.shell}.")
+
+
+@main.command()
+@click.argument("key")
+@click.option("--json", "as_json", is_flag=True, help="All that is known, as one JSON object.")
+@click.pass_context
+def state(context: click.Context, key: str, as_json: bool) -> None:
+    """Tell the state of the job KEY, and who says so."""
+    with _jobs(context) as jobs:
+        found = jobs.check_state(*JobKey.parse(key), False)
+        click.echo(_as_json(found) if as_json else _as_line(found))
+
+
+@main.command()
+@click.argument("key")
+@click.pass_context
+def cancel(context: click.Context, key: str) -> None:
+    """Cancel the job KEY; one that has already ended is no error."""
+    with _jobs(context) as jobs:
+        click.echo(jobs.cancel_job(*JobKey.parse(key)))
+
+
+@main.command()
+@click.argument("key")
+@click.option("--action", metavar="UUID", help="Go on with an earlier one whose outcome is not known.")
+@click.pass_context
+def resubmit(context: click.Context, key: str, action: str | None) -> None:
+    """Run the kept script of the job KEY once more, and print the new key."""
+    with _jobs(context) as jobs:
+        click.echo(str(JobKey(*jobs.resubmit_job(*JobKey.parse(key), action=action))))
+
+
+def _as_line(state: dict[str, Any]) -> str:
+    word = "settling" if state["settling"] else state["status"]
+    why = " ".join(part for part in (state["reason"].replace("_", " "), _exit(state)) if part)
+    when = state["updated"].astimezone().strftime("%Y-%m-%d %H:%M") if state["updated"] else "-"
+    witness = state["evidence"].replace("_", " ")
+    line = f"{state['jobid']}  {word:<10} {when:<16}  {state['name']}  ({', '.join(filter(None, [why, 'by ' + witness]))})"
+    return terminal.line(line, 400)
+
+
+def _exit(state: dict[str, Any]) -> str:
+    return f"exit {state['exit_code']}" if state["exit_code"] else ""
+
+
+def _as_json(state: dict[str, Any]) -> str:
+    def when(value: object) -> str:
+        return value.isoformat() if isinstance(value, datetime) else str(value)
+
+    return json.dumps(state, default=when)
