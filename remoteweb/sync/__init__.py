@@ -12,6 +12,7 @@ from remoteweb.database import db
 from remoteweb.models import Server, Source
 from remoteweb.sync import requests
 from remoteweb.sync.queries import is_syncing, overview
+from remoteweb.untrusted import whole
 
 bp = Blueprint("sync", __name__)
 
@@ -40,8 +41,11 @@ def now() -> str | Response:
         abort(404, "“Sync now” is switched off here.")
     if "server" not in request.form:
         requests.ask_all()
-    else:
-        requests.ask(db.get_or_404(Server, request.form.get("server", type=int)))
+        return _answer()
+    server_id = whole(request.form.get("server", type=int), 1)
+    if server_id is None:
+        abort(404, "There is no such server here.")
+    requests.ask(db.get_or_404(Server, server_id, description="There is no such server here any more."))
     return _answer()
 
 
@@ -50,17 +54,17 @@ def servers() -> str:
     return render_template("sync/servers.html", servers=overview())
 
 
-@bp.post("/sources/<int:source_id>/pause")
+@bp.post("/sources/<int(max=2147483647):source_id>/pause")
 def pause(source_id: int) -> str | Response:
     return _set_paused(source_id, True)
 
 
-@bp.post("/sources/<int:source_id>/resume")
+@bp.post("/sources/<int(max=2147483647):source_id>/resume")
 def resume(source_id: int) -> str | Response:
     return _set_paused(source_id, False)
 
 
-@bp.post("/sources/<int:source_id>/remove")
+@bp.post("/sources/<int(max=2147483647):source_id>/remove")
 def remove(source_id: int) -> Response:
     """Its rows go, so this answers with a whole page, with and without htmx."""
     source = db.get_or_404(Source, source_id)

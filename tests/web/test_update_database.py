@@ -346,6 +346,7 @@ def test_keys_that_let_in_are_not_asked_about(keys: Sshd) -> None:
 def test_ctrl_c_at_a_question_is_130_and_the_end_of_input_3(keys: Sshd, home: Path, database: Path) -> None:
     (home / ".ssh" / "id_ed25519").unlink()
     for typed, code in (("\x03", 130), ("\x04", 3)):
+        time.sleep(1)  # the server's shortest interval
         terminal = Terminal("update-database", APP, keys.destination)
         terminal.expect("User name")
         assert terminal.end(typed) == code, terminal.shown
