@@ -95,7 +95,7 @@ def _shell(server: str | None, password_stdin: bool) -> Shell:
 @click.option(
     "--extra", multiple=True, help="A further option line of the scheduler, for instance --exclusive."
 )
-@click.pass_context
+@click.option("--action", metavar="UUID", help="Go on with an earlier submission whose outcome is not known.")
 def submit(
     context: click.Context,
     command: str,
@@ -110,7 +110,7 @@ def submit(
     **options: Any,
 ) -> None:
     """Submit COMMAND with its ARGUMENTS, and print the key of the job."""
-    with _jobs(context) as jobs:
+    with _jobs(click.get_current_context()) as jobs:
         pairs = dict(_pair(text) for text in environment)
         settings = jobs.create_settings(
             local_path, remote_path, command, arguments, before, after, pairs, extra=list(extra), **options
