@@ -2,107 +2,100 @@
 (() => {
   const all = (selector) => document.querySelectorAll(selector);
   const byId = (id) => document.getElementById(id);
+  const on = (name, listener, target = document) => target.addEventListener(name, listener, true);
   const wide = matchMedia("(min-width: 62rem)");
 
-  // Times come spelled out in UTC. Here they are said in the phone's own zone, and ages count on.
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-  const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-  const at = (time) => (time.toDateString() === new Date().toDateString() ? "" : day.format(time) + ", ") + clock.format(time);
-  const long = (seconds) => {
-    const minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
-    if (!minutes) return Math.max(0, Math.floor(seconds)) + " s";
-    if (!hours) return minutes + " min";
-    if (!days) return hours + " h" + (minutes % 60 ? " " + String(minutes % 60).padStart(2, "0") : "");
-    return days + " d" + (hours % 24 ? " " + (hours % 24) + " h" : "");
+  // Times come in UTC. Here they are said in the phone's own zone, and ages count on.
+  const clock = { hour: "2-digit", minute: "2-digit" }, day = { day: "numeric", month: "short" };
+  const units = (big, name, small, last) => big + name + (small ? " " + small + last : "");
+  const long = (s) => {
+    const m = Math.floor(s / 60), h = Math.floor(m / 60), d = Math.floor(h / 24);
+    if (d > 0) return units(d, " d", h % 24, " h");
+    if (h > 0) return units(h, " h", m % 60 && String(m % 60).padStart(2, 0), "");
+    return m > 0 ? m + " min" : Math.max(0, Math.floor(s)) + " s";
   };
-  const ago = (seconds) => (seconds < 10 ? "just now" : long(seconds) + " ago");
+  const say = {
+    at: (time) => time.toLocaleString([], time.toDateString() === new Date().toDateString() ? clock : { ...day, ...clock }),
+    since: (time, s) => long(s),
+    ago: (time, s) => (s < 10 ? "just now" : long(s) + " ago"),
+  };
   function tick() {
     for (const element of all("time")) {
-      // The age of a live row is that of its source, whose line moves when a sync confirmed its rows.
-      const of = byId(element.dataset.of)?.firstElementChild ?? element;
-      const time = new Date(of.dateTime), seconds = (Date.now() - time) / 1000;
-      const text = element.className === "at" ? at(time) : element.className === "since" ? long(seconds) : ago(seconds);
+      // The age of a live row is that of its source's line: no row is sent when a sync confirms it.
+      const time = new Date((byId(element.dataset.of)?.firstElementChild ?? element).dateTime);
+      const text = say[element.className](time, (Date.now() - time) / 1000);
       if (element.textContent !== text) element.textContent = text;
-      element.title = time.toLocaleString();
     }
     for (const bar of all(".used")) {
-      bar.setAttribute("width", Math.min(100, (Date.now() / 1000 - bar.dataset.since) / bar.dataset.limit * 100));
+      bar.setAttribute("width", Math.min(100, (Date.now() / 10 - bar.dataset.since * 100) / bar.dataset.limit));
     }
   }
 
-  // A changed row stays where it is; one that is new or changed its group goes to its group's top.
-  // Where the group is further down than what has been loaded, it comes with the page that it is on.
-  let htmxApi;
+  // A changed row stays in its place; one that is new to its group goes to its top.
+  // In a group beyond what is loaded, it comes with its page.
+  let api;
   htmx.registerExtension("place", {
-    init: (api) => { htmxApi = api; },
+    init: (internal) => { api = internal; },
     handle_swap(style, group, fragment) {
       if (style !== "place") return false;
-      const row = fragment.firstElementChild, old = byId(row.id);
-      const more = document.querySelector("#jobs .more");
-      const isBeyond = more && !group.contains(more) && more.compareDocumentPosition(group) & Node.DOCUMENT_POSITION_FOLLOWING;
+      const row = fragment.firstElementChild, old = byId(row.id), more = all(".more")[0];
       if (old?.parentNode !== group) {
-        if (isBeyond) { old?.remove(); return []; }
+        if (more && !group.contains(more) && more.compareDocumentPosition(group) & 4) { old?.remove(); return []; }
         if (!old) { group.prepend(row); return [row]; }
         // Moved, not made anew: the focus stays where it is.
         group.moveBefore ? group.moveBefore(old, group.firstChild) : group.prepend(old);
       }
-      htmxApi.morph(old, fragment, false);
+      api.morph(old, fragment, false);
       return [byId(row.id)];
     },
   });
 
   // A job opens beside the list, or over it; the list stays as it was, for the way back.
-  document.addEventListener("click", (event) => {
-    if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-    const link = event.target.closest?.("a.open, #home");
-    if (!link || !byId("job")) return;
-    if (link.id === "home") {
-      if (!opened || !byId("jobs") || !byId("job").firstElementChild) return;
-      event.preventDefault();
-      history.back();
-      return;
-    }
+  let fromList;
+  on("click", (event) => {
+    const link = event.target.closest("a.open, #home"), job = byId("job");
+    if (!link || !job || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const isOpen = job.firstElementChild;
+    if (link.id !== "home") {
+      fromList = !isOpen;
+      htmx.ajax("GET", link.getAttribute("href"), { target: job, swap: "innerHTML show:#job:top", push: "true" });
+    } else if (fromList && isOpen) history.back();
+    else return;
     event.preventDefault();
-    opened = !byId("job").firstElementChild;
-    htmx.ajax("GET", link.getAttribute("href"), { target: "#job", swap: "innerHTML show:#job:top", push: "true" });
   });
-  let opened = false; // the entry before this one is the list
-
-  // On a wide screen a job's page has the list at its side.
   function fillList() {
     if (wide.matches && byId("list") && !byId("jobs")) htmx.ajax("GET", "/", { target: "#list", swap: "innerHTML" });
   }
-  wide.addEventListener("change", fillList);
 
   function settle() {
     tick();
-    const shown = document.querySelector("#job .page")?.id.replace("job-", "j");
+    const shown = all("#job .page")[0]?.id.replace("job-", "j");
     for (const row of all(".job")) row.ariaCurrent = row.id === shown ? "true" : null;
     for (const toast of all(".toast:not([data-seen])")) {
       toast.dataset.seen = "";
-      const expire = () => (toast.matches(":hover, :focus-within") ? setTimeout(expire, 2000) : toast.remove());
-      setTimeout(expire, 6000);
+      const expire = () => setTimeout(() => (toast.matches(":hover, :focus-within") ? expire() : toast.remove()), 6000);
+      expire();
     }
   }
 
-  const online = () => { byId("offline").hidden = navigator.onLine; };
-  addEventListener("online", online);
-  addEventListener("offline", online);
-  const isPoll = (ctx) => ctx?.sourceEvent?.type === "every";
-  // Nobody looks, or nothing can come: no request is made. What was missed is asked for when somebody looks again.
-  document.addEventListener("htmx:before:request", (event) => {
-    if (isPoll(event.detail.ctx) && (document.hidden || !navigator.onLine)) event.preventDefault();
+  // Where nobody looks or nothing can come, nothing is asked. What was missed comes afterwards, at once.
+  const offline = (is) => { byId("offline").hidden = !is; };
+  function catchUp() {
+    offline(!navigator.onLine);
+    if (document.hidden) return;
+    tick();
+    for (const poll of all("[hidden][hx-ptag]")) htmx.trigger(poll, "every");
+  }
+  on("online", catchUp, window);
+  on("offline", catchUp, window);
+  on("visibilitychange", catchUp);
+  on("htmx:before:request", (event) => {
+    if (event.detail.ctx.sourceEvent?.type === "every" && (document.hidden || !navigator.onLine)) event.preventDefault();
   });
-  const catchUp = () => { if (!document.hidden) { tick(); for (const poll of all("[hidden][hx-ptag]")) htmx.trigger(poll, "every"); } };
-  document.addEventListener("visibilitychange", catchUp);
-  addEventListener("online", catchUp);
-  document.addEventListener("htmx:after:request", (event) => {
-    byId("offline").hidden = true;
-  });
-  document.addEventListener("htmx:error", (event) => {
-    if (event.detail.ctx && !event.detail.ctx.response) byId("offline").hidden = false;
-  });
-  document.addEventListener("htmx:after:swap", settle);
-  document.addEventListener("toggle", (event) => { if (event.target.id === "find" && event.target.open) byId("q").focus(); }, true);
-  addEventListener("DOMContentLoaded", () => { online(); settle(); fillList(); setInterval(tick, 5000); });
+  on("htmx:after:request", () => offline(false));
+  on("htmx:error", ({ detail }) => { if (detail.ctx && !detail.ctx.response) offline(true); });
+  on("htmx:after:swap", settle);
+  on("toggle", ({ target }) => { if (target.id === "find" && target.open) byId("q").focus(); });
+  on("change", fillList, wide);
+  on("DOMContentLoaded", () => { offline(!navigator.onLine); settle(); fillList(); setInterval(tick, 5000); });
 })();

@@ -69,4 +69,5 @@ def _witnessed(event: Event) -> str:
 def _taps(actions: list[Action]) -> Iterator[Step]:
     for action in actions:
         asked = "You asked to cancel it" if action.kind == "cancel" else "You asked to run it again"
-        yield Step(action.asked_at, asked, words.progress(action), words.TONES.get(action.state, "off"))
+        came_of_it = "" if action.state == "waiting" else words.progress(action)
+        yield Step(action.asked_at, asked, came_of_it, words.TONES.get(action.state, "off"))

@@ -1,0 +1,398 @@
+"""What a person does with a phone, in a real browser."""
+
+import re
+import time
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+
+from remoteweb.database import begin_writing, db
+from remoteweb.models import Action
+
+from .conftest import Jobs, Open
+
+LONG = "train-resnet50-imagenet-lr0.003-warmup5-cosine-bs4096-seed"
+
+# Links in running text are exempt: a line of text is as high as it is.
+TOO_SMALL = """() => [...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select')]
+    .filter(e => e.checkVisibility() && !e.closest('.skip, p'))
+    .map(e => ({name: e.id || e.textContent.trim(), box: e.getBoundingClientRect()}))
+    .filter(({box}) => box.width < 48 || box.height < 48)
+    .map(({name, box}) => `${name}: ${box.width} x ${box.height}`)"""
+NAMELESS = """() => [...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select')]
+    .filter(e => e.checkVisibility())
+    .filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length || e.getAttribute('aria-labelledby')))
+    .length"""
+
+
+def poll(page: Page) -> None:
+    """The next poll, now: what the timer does every few seconds."""
+    page.evaluate(
+        "for (const poll of document.querySelectorAll('[hidden][hx-ptag]')) htmx.trigger(poll, 'every')"
+    )
+
+
+def actions(app: Flask) -> list[tuple[str, str]]:
+    with app.app_context():
+        return [(row.kind, row.state) for row in db.session.scalars(db.select(Action).order_by(Action.id))]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with-script", "without"])
+def test_a_tap_cancels_and_a_tap_takes_it_back(app: Flask, jobs: Jobs, phone: Open, scripts: bool) -> None:
+    jobs.make("train-7")
+    page = phone("/", scripts=scripts)
+    page.get_by_role("button", name="Cancel train-7").click()
+    expect(page.get_by_text("Cancel at next sync")).to_be_visible()
+    if scripts:
+        expect(page.locator(".toast")).to_contain_text("Cancelling train-7")
+    assert actions(app) == [("cancel", "waiting")]
+    page.get_by_role("button", name="Undo").last.click()
+    expect(page.get_by_role("button", name="Cancel train-7")).to_be_visible()
+    expect(page.locator(".toast")).to_contain_text("Undone")
+    assert actions(app) == [("cancel", "withdrawn")]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with-script", "without"])
+def test_a_failed_job_is_run_again_from_its_page(app: Flask, jobs: Jobs, phone: Open, scripts: bool) -> None:
+    jobs.make("train-7", "failed", reason="memory")
+    page = phone("/", scripts=scripts)
+    page.get_by_role("link", name="train-7").click()
+    expect(page.get_by_text("It used more memory than it had asked for")).to_be_visible()
+    page.locator("#job").get_by_role("button", name="Run again").click()
+    expect(page.locator("#job .pending")).to_contain_text("Run again at next sync")
+    assert page.url.endswith("/jobs/1")
+    assert actions(app) == [("resubmit", "waiting")]
+    page.locator("#job").get_by_role("button", name="Undo").last.click()
+    expect(page.locator("#job").get_by_role("button", name="Run again")).to_be_visible()
+    assert actions(app) == [("resubmit", "withdrawn")]
+
+
+def test_a_double_tap_is_one_action(app: Flask, jobs: Jobs, phone: Open) -> None:
+    jobs.make("train-7")
+    page = phone("/")
+    page.evaluate("const b = document.querySelector('.act button'); b.click(); b.click(); b.click()")
+    expect(page.get_by_text("Cancel at next sync")).to_be_visible()
+    assert actions(app) == [("cancel", "waiting")]
+
+
+def test_a_changed_row_is_morphed_and_keeps_the_focus(jobs: Jobs, phone: Open) -> None:
+    job = jobs.make("train-7")
+    page = phone("/")
+    page.get_by_role("button", name="Cancel train-7").focus()
+    jobs.change(job, partition="gpu-long")
+    poll(page)
+    expect(page.locator(f"#j{job}")).to_contain_text("gpu-long")
+    expect(page.get_by_role("button", name="Cancel train-7")).to_be_focused()
+
+
+def test_a_row_that_changes_its_group_goes_to_its_top_with_the_focus(jobs: Jobs, phone: Open) -> None:
+    job = jobs.make("train-7", "queued")
+    jobs.make("other")
+    page = phone("/")
+    page.get_by_role("button", name="Cancel train-7").focus()
+    jobs.change(job, state="running")
+    poll(page)
+    expect(page.locator("#g1 .name")).to_have_text(["train-7", "other"])
+    expect(page.locator("#h2")).to_be_hidden()
+    expect(page.locator("#h1 .n1")).to_have_text("2")
+    expect(page.get_by_role("button", name="Cancel train-7")).to_be_focused()
+
+
+def test_a_button_never_becomes_the_other_one_under_the_finger(
+    app: Flask, jobs: Jobs, phone: Open, excused: list[str]
+) -> None:
+    excused.append("the form is not connected")
+    job = jobs.make("train-7")
+    page = phone("/")
+    page.evaluate("window.held = document.querySelector('.act button')")
+    jobs.change(job, state="failed", ended=time.time())
+    poll(page)
+    expect(page.get_by_role("button", name="Run again train-7")).to_be_visible()
+    assert page.evaluate("held.isConnected") is False
+    page.evaluate("held.click()")
+    page.wait_for_timeout(300)
+    assert actions(app) == []
+
+
+def test_a_new_row_makes_its_group_appear(jobs: Jobs, phone: Open) -> None:
+    page = phone("/")
+    expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
+    expect(page.locator("#h1")).to_be_hidden()
+    jobs.make("first")
+    poll(page)
+    expect(page.locator("#g1 .name")).to_have_text(["first"])
+    expect(page.locator("#h1")).to_be_visible()
+    expect(page.get_by_role("heading", name="No jobs yet")).to_be_hidden()
+
+
+def test_scrolling_brings_every_row_once_and_a_poll_takes_none_away(jobs: Jobs, phone: Open) -> None:
+    ids = [jobs.make(f"job-{i}", "running" if i < 40 else "failed") for i in range(80)]
+    page = phone("/")
+    expect(page.locator(".job")).to_have_count(30)
+    # Further down than what is loaded: it comes with its page, and not twice.
+    jobs.change(ids[3], nodes="n1")
+    jobs.change(ids[79], state="done", ended=time.time())
+    poll(page)
+    expect(page.locator("#g0 .job")).to_have_count(29)
+    for _ in range(4):
+        page.mouse.wheel(0, 20_000)
+        page.wait_for_timeout(400)
+    expect(page.locator(".job")).to_have_count(80)
+    jobs.change(ids[0], nodes="n2")
+    poll(page)
+    expect(page.locator("#g1 .name").first).to_have_text("job-3")
+    expect(page.locator(".job")).to_have_count(80)
+    assert page.evaluate("new Set([...document.querySelectorAll('.job')].map(row => row.id)).size") == 80
+    assert page.locator("ol ol").count() == 0
+    expect(page.locator("#g3 .name")).to_have_text(["job-79"])
+
+
+def test_without_script_the_pages_are_links(jobs: Jobs, phone: Open) -> None:
+    for i in range(35):
+        jobs.make(f"job-{i}")
+    page = phone("/", scripts=False)
+    page.get_by_role("link", name="More").click()
+    expect(page.locator(".job")).to_have_count(5)
+    page.get_by_role("link", name="Back to the newest").click()
+    expect(page.locator(".job")).to_have_count(30)
+
+
+def test_back_finds_the_list_as_it_was(jobs: Jobs, phone: Open) -> None:
+    for i in range(70):
+        jobs.make(f"job-{i}")
+    page = phone("/")
+    for _ in range(3):
+        page.mouse.wheel(0, 20_000)
+        page.wait_for_timeout(400)
+    expect(page.locator(".job")).to_have_count(70)
+    page.get_by_role("link", name="job-10", exact=False).first.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    page.get_by_role("link", name="job-10", exact=False).first.click()
+    expect(page.get_by_role("heading", name="job-10")).to_be_visible()
+    expect(page.locator("#jobs")).to_be_hidden()
+    assert page.url.endswith("/jobs/11") and page.title().startswith("job-10")
+    page.go_back()
+    expect(page.locator("#jobs")).to_be_visible()
+    expect(page.locator(".job")).to_have_count(70)
+    expect(page.locator("#job")).to_be_empty()
+    assert abs(page.evaluate("scrollY") - before) < 200
+    assert page.title() == "Jobs"
+
+
+def test_the_arrow_leads_back_too(jobs: Jobs, phone: Open) -> None:
+    jobs.make("train-7")
+    page = phone("/?view=running")
+    page.get_by_role("link", name="train-7").click()
+    expect(page.get_by_role("heading", name="train-7")).to_be_visible()
+    page.locator("#home").click()
+    expect(page.locator("#jobs")).to_be_visible()
+    assert page.url.endswith("/?view=running")
+    page.goto("/jobs/1")
+    page.locator("#home").click()
+    expect(page.locator("#jobs")).to_be_visible()
+
+
+def test_a_wide_screen_shows_the_list_at_the_jobs_side(jobs: Jobs, phone: Open) -> None:
+    jobs.make("other", "done")
+    jobs.make("train-7")
+    page = phone("/jobs/2", width=1280)
+    expect(page.locator("#jobs .job")).to_have_count(2)
+    expect(page.get_by_role("heading", name="train-7")).to_be_visible()
+    expect(page.locator("#j2")).to_have_attribute("aria-current", "true")
+    page.get_by_role("link", name="other").click()
+    expect(page.get_by_role("heading", name="other")).to_be_visible()
+    expect(page.locator("#j1")).to_have_attribute("aria-current", "true")
+    page.go_back()
+    expect(page.get_by_role("heading", name="train-7")).to_be_visible()
+    assert page.locator("h1").count() == 1
+
+
+def test_a_jobs_page_follows_its_job(jobs: Jobs, phone: Open) -> None:
+    job = jobs.make("train-7")
+    page = phone(f"/jobs/{job}")
+    page.get_by_text("Script, as it was kept").click()
+    jobs.change(job, state="failed", reason="time_limit", ended=time.time())
+    poll(page)
+    expect(page.get_by_text("It reached its time limit")).to_be_visible()
+    expect(page.get_by_text("#!/bin/sh")).to_be_visible()  # what was opened stays open
+
+
+def test_search_narrows_while_typing_and_keeps_the_focus(jobs: Jobs, phone: Open) -> None:
+    for name in ("train-1", "train-2", "other"):
+        jobs.make(name)
+    page = phone("/")
+    page.locator("#find summary").click()
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.type("train", delay=30)
+    expect(page.locator(".job")).to_have_count(2)
+    expect(page.locator("#q")).to_be_focused()
+    assert page.url.endswith("/?q=train")
+    jobs.make("train-3")
+    jobs.make("other-2")
+    poll(page)
+    expect(page.locator(".job")).to_have_count(3)
+    page.reload()
+    expect(page.locator(".job")).to_have_count(3)
+    page.locator("#q").fill("no-such")
+    expect(page.get_by_text("No job matches")).to_be_visible()
+
+
+def test_without_script_search_and_filters_are_links_and_forms(jobs: Jobs, phone: Open) -> None:
+    jobs.make("train-1")
+    jobs.make("train-2", "done")
+    jobs.make("other")
+    page = phone("/", scripts=False)
+    page.locator("#find summary").click()
+    page.locator("#q").fill("train")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator(".job")).to_have_count(2)
+    page.locator("#chips").get_by_role("link", name="Running").click()
+    expect(page.locator(".job .name")).to_have_text(["train-1"])
+    assert "q=train" in page.url and "view=running" in page.url
+
+
+def test_offline_says_so_and_loses_nothing(
+    app: Flask, jobs: Jobs, phone: Open, excused: list[str]
+) -> None:
+    excused += ["ERR_INTERNET_DISCONNECTED", "Failed to fetch"]
+    job = jobs.make("train-7")
+    page = phone("/")
+    expect(page.locator("#offline")).to_be_hidden()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.context.set_offline(True)
+    expect(page.locator("#offline")).to_be_visible()
+    poll(page)
+    page.get_by_role("button", name="Cancel train-7").click()
+    page.wait_for_timeout(300)
+    assert not [url for url in asked if "/changes" in url]
+    expect(page.get_by_role("button", name="Cancel train-7")).to_be_enabled()
+    jobs.change(job, partition="gpu-long")
+    page.context.set_offline(False)
+    expect(page.locator("#offline")).to_be_hidden()
+    expect(page.locator(f"#j{job}")).to_contain_text("gpu-long")  # caught up at once
+    assert actions(app) == []
+
+
+def test_nobody_looks_nothing_is_asked(jobs: Jobs, phone: Open) -> None:
+    jobs.make("train-7")
+    page = phone("/")
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    poll(page)
+    page.wait_for_timeout(300)
+    assert asked == []
+    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(500)
+    assert [url for url in asked if "/changes" in url]
+
+
+def test_a_failed_poll_is_said_and_nothing_is_skipped(
+    app: Flask, jobs: Jobs, phone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jobs.make("train-7")
+    page = phone("/")
+    jobs.change(job, partition="gpu-long")
+    page.route("**/changes*", lambda route: route.fulfill(status=204, headers={}))
+    poll(page)
+    page.wait_for_timeout(300)
+    page.unroute("**/changes*")
+    poll(page)
+    expect(page.locator(f"#j{job}")).to_contain_text("gpu-long")
+
+
+def test_times_are_said_in_the_phones_zone_and_ages_count_on(jobs: Jobs, phone: Open) -> None:
+    ended = time.time() - 125
+    job = jobs.make("train-7", "done", ended=ended)
+    page = phone(f"/jobs/{job}")
+    step = page.locator(".time li").last.locator("time")
+    assert step.get_attribute("datetime") == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ended))
+    expected = page.evaluate(
+        "t => new Intl.DateTimeFormat('en-GB', {hour: '2-digit', minute: '2-digit', timeZone: 'Europe/Zurich'}).format(t * 1000)",
+        ended,
+    )
+    assert (step.text_content() or "").endswith(expected)
+    expect(page.locator(".state .ago")).to_have_text("2 min ago")
+    plain = phone(f"/jobs/{job}", scripts=False)
+    assert re.fullmatch(r"\d+ \w+ \d\d:\d\d UTC", plain.locator(".time li time").last.text_content() or "")
+
+
+def test_a_notes_time_is_up_but_the_row_still_offers_undo(jobs: Jobs, phone: Open) -> None:
+    jobs.make("train-7")
+    page = phone("/")
+    page.get_by_role("button", name="Cancel train-7").click()
+    expect(page.locator(".toast")).to_be_visible()
+    expect(page.locator(".toast")).to_have_count(0, timeout=12_000)
+    expect(page.locator(".pending").get_by_role("button", name="Undo")).to_be_visible()
+
+
+def test_the_row_tells_what_became_of_a_tap(app: Flask, jobs: Jobs, phone: Open) -> None:
+    jobs.make("train-7")
+    page = phone("/")
+    page.get_by_role("button", name="Cancel train-7").click()
+    page.locator(".pending").get_by_role("button", name="Send now").click()
+    expect(page.locator(".toast")).to_contain_text("being sent")
+    for state, said in (
+        ("sending", "The cancel is being sent"),
+        ("unknown", "not confirmed yet"),
+        ("refused", "Refused: No."),
+    ):
+        with app.app_context():
+            begin_writing()
+            action = db.session.scalars(db.select(Action)).one()
+            action.state, action.outcome, action.ended_at = state, "No.", time.time()
+            db.session.commit()
+        jobs.change(1, raw=state)
+        poll(page)
+        expect(page.locator("#j1")).to_contain_text(said)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("path", ["/", "/jobs/1", "/servers", "/?q=nothing-like-it"])
+def test_nothing_scrolls_sideways_and_every_target_can_be_hit(
+    jobs: Jobs, phone: Open, path: str, width: int, scheme: str
+) -> None:
+    jobs.make(LONG + "17", "failed", reason="time_limit", nodes="n" * 90, raw="W" * 60, hash="a" * 32)
+    jobs.make(LONG + "18", "running", limit=9000, partition="p" * 40, hash="a" * 32, n=2)
+    jobs.make("x" * 200, "queued", reason="a_reason_of_the_scheduler_that_is_long_" * 3)
+    page = phone(path, width=width, scheme=scheme)
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    small = page.evaluate(TOO_SMALL)
+    assert small == []
+    cut = page.evaluate(
+        "() => [...document.querySelectorAll('.name, .title')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    )
+    assert cut == 0
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs/1", "/servers"])
+def test_a_page_has_its_landmarks_and_names(jobs: Jobs, phone: Open, path: str) -> None:
+    jobs.make("train-7")
+    page = phone(path)
+    assert page.locator("h1").count() == 1 and page.locator("main").count() == 1
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    nameless = page.evaluate(NAMELESS)
+    assert nameless == 0
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_the_example_is_one_tap_and_says_that_it_waits(app: Flask, phone: Open) -> None:
+    page = phone("/")
+    page.get_by_role("button", name="Submit the example").click()
+    expect(page.get_by_text("A new job for this machine")).to_be_visible()
+    assert actions(app) == [("submit", "waiting")]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with-script", "without"])
+def test_sync_asks_and_shows_that_it_goes_on(jobs: Jobs, phone: Open, scripts: bool) -> None:
+    jobs.make("train-7")
+    page = phone("/", scripts=scripts)
+    page.get_by_role("button", name="Sync").click()
+    expect(page.locator("#bar")).to_contain_text("Waiting for its turn")
+    expect(page.locator("#sync")).to_be_disabled()
