@@ -21,9 +21,15 @@ BROWSER = {"HTTP_SEC_FETCH_SITE": "same-origin"}
 
 
 @pytest.fixture
-def app(home: object) -> Iterator[Flask]:
-    """The app, on a new SQLite file in the test's own state folder. Not pushed: `with app.app_context():`."""
-    app = create_app({"TESTING": True})
+def app(home: object, request: pytest.FixtureRequest) -> Iterator[Flask]:
+    """The app, on a new SQLite file in the test's own state folder. Not pushed: `with app.app_context():`.
+
+    With DATABASE=postgresql in the environment, on a new database of a real PostgreSQL instead.
+    """
+    settings: dict[str, object] = {"TESTING": True}
+    if os.environ.get("DATABASE") == "postgresql":
+        settings["SQLALCHEMY_DATABASE_URI"] = request.getfixturevalue("postgresql")()
+    app = create_app(settings)
     upgrade_database(app)
     yield app
     with app.app_context():
