@@ -11,11 +11,13 @@ What was not asked, was cut, or is another cluster's says nothing: then the fact
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from remotejobs.queues import Queue, ReadQueue, answer_for, read_queue
 from remotejobs.records import Evidence, JobRecord, JobState, JobStatus
 from remotejobs.schedulers import SCHEDULERS
 from remotejobs.schedulers.base import Row, Scheduler, whole
+
+__all__ = ["GRACE", "LOST_WATCH", "SETTLING", "Queue", "ReadQueue", "derive", "is_open", "read_queue"]
 
 SETTLING = 120.0  # seconds from its leaving the queue until an outcome that nobody tells makes it lost
 GRACE = 15 * 60.0  # seconds for which a job that was preempted, or lost its node, may come back
@@ -31,41 +33,6 @@ _RANK = {
     JobState.FINISHING: 3,
 }
 _STRENGTH = [Evidence.INFERRED, Evidence.ACTION, Evidence.QUEUE, Evidence.EXIT_FILE, Evidence.ACCOUNTING]
-
-
-class Queue(Protocol):
-    """One scheduler's answer. Only a `complete` one says anything; `accounting` is complete, none, failed or unasked."""
-
-    scheduler: str
-    cluster: str
-    host: str
-    at: float
-    lines: list[str]
-    complete: bool
-    accounting: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReadQueue:
-    """A queue's answer whose lines were read: for callers that derive many jobs from it."""
-
-    scheduler: str
-    cluster: str
-    host: str
-    at: float
-    complete: bool
-    accounting: str
-    rows: dict[str, list[Row]]
-
-
-def read_queue(queue: Queue | ReadQueue) -> ReadQueue:
-    if isinstance(queue, ReadQueue):
-        return queue
-    known = SCHEDULERS.get(queue.scheduler)
-    rows = known().read_queue(queue.lines) if known and queue.complete else {}
-    return ReadQueue(
-        queue.scheduler, queue.cluster, queue.host, queue.at, queue.complete, queue.accounting, rows
-    )
 
 
 def derive(
@@ -155,7 +122,7 @@ def _look(record: JobRecord, queues: Sequence[Queue | ReadQueue]) -> _Seen:
     identity = record.fact("id")
     known = SCHEDULERS.get(identity.get("scheduler", ""))
     scheduler = known() if known else None
-    answer = _answer(scheduler, identity, queues) if scheduler else None
+    answer = answer_for(scheduler, identity, queues) if scheduler else None
     rows: list[Row] = []
     if scheduler and answer:
         found = answer.rows.get(scheduler.row_key(record.key, identity), [])
@@ -164,21 +131,6 @@ def _look(record: JobRecord, queues: Sequence[Queue | ReadQueue]) -> _Seen:
     absent = next((row for row in rows if row.absent), None)
     present = [row for row in rows if not row.absent]
     return _Seen(record, scheduler, answer, present, absent, max(attempts))
-
-
-def _answer(
-    scheduler: Scheduler, identity: dict[str, str], queues: Sequence[Queue | ReadQueue]
-) -> ReadQueue | None:
-    """The latest complete answer of the queue that can know the job."""
-    able = (
-        queue
-        for queue in queues
-        if queue.complete
-        and queue.scheduler == scheduler.name
-        and scheduler.answers_for(identity, queue.cluster, queue.host)
-    )
-    latest = max(able, key=lambda queue: queue.at, default=None)
-    return None if latest is None else read_queue(latest)
 
 
 def _attempts(names: Iterable[str]) -> list[int]:

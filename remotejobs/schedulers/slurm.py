@@ -1,13 +1,12 @@
 """Slurm: its words as our states, its lines as rows, a person's options as `#SBATCH` lines. Runs nothing; see slurm.sh."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from remotejobs.errors import BadInput
 from remotejobs.records import Evidence, JobState
-from remotejobs.schedulers.base import Row, Scheduler, number_option, one_line, whole, word_option
+from remotejobs.schedulers import sbatch
+from remotejobs.schedulers.base import Row, Scheduler, whole
 
 # Every state and flag of squeue(1) and sacct(1), 18.08 to 25.05. What is missing is UNKNOWN, shown in Slurm's word.
 STATES: dict[str, tuple[JobState, str]] = {
@@ -75,20 +74,7 @@ _FIELDS = 13
 _STATE = re.compile(r"[A-Z][A-Z0-9_]{1,39}\+?\Z")
 _LIMIT = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})\Z")
 _NOTHING = ("", "None", "N/A", "(null)", "None assigned", "Unknown", "NONE")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _NAMES_FILES = re.compile(r"#SBATCH +(-[oei]|--output|--error|--input)")
-_PARTITIONS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,199}")
-
-# They belong to the sbatch command of a person who waits for it, or make many jobs of one: not to a record of one job.
-REFUSED = {
-    "array": "a job array",
-    "clusters": "a choice of cluster",
-    "wait": "waiting for the end",
-    "wrap": "a wrapped command",
-    "hold": "a held start",
-    "test-only": "a mere test",
-}
-_SHORT = {"-a": "array", "-M": "clusters", "-W": "wait", "-H": "hold"}
 
 
 class Slurm(Scheduler):
@@ -109,10 +95,8 @@ class Slurm(Scheduler):
     def read_ending(self, line: str) -> Row | None:
         kind, *fields = line.split("|")
         row = _row(kind, fields)
-        if row is None or row.listed:
-            return None
-        # A requeued attempt has ended, but says nothing of how the job did.
-        return row if row.state.is_final or (kind == "a" and row.raw.startswith("REQUEUED")) else None
+        # A requeued attempt has ended too, but says nothing of how the job did.
+        return row if row and row.state.is_final else None
 
     def head(self, options: Mapping[str, Any], job_name: str, script: str) -> list[str]:
         """Slurm fills in %x from the name at submission, which ends in our token; a later change of name does not reach it."""
@@ -126,30 +110,10 @@ class Slurm(Scheduler):
         return {"SLURM_JOB_NAME": job_name}
 
     def header(self, options: Mapping[str, Any], job_name: str) -> list[str]:
-        lines = [f"--job-name={_quoted(one_line(job_name, 'The name of a job', 200))}"] if job_name else []
-        if (seconds := number_option(options, "walltime")) is not None:
-            lines.append(f"--time={_walltime(seconds)}")
-        if (cores := number_option(options, "cores", 10**6)) is not None:
-            lines += ["--ntasks=1", f"--cpus-per-task={cores}"]
-        if (memory := number_option(options, "memory")) is not None:
-            lines.append(f"--mem={memory}M")
-        if (gpus := number_option(options, "gpus", 10**4)) is not None:
-            lines.append(f"--gres=gpu:{gpus}")
-        for name, alphabet in (("partition", _PARTITIONS), ("account", _WORD), ("qos", _WORD)):
-            if (word := word_option(options, name, alphabet)) is not None:
-                lines.append(f"--{name}={word}")
-        return [f"#SBATCH {line}" for line in [*lines, *_extra(options.get("extra"))]]
+        return sbatch.header(options, job_name)
 
     def directives(self, script: str) -> list[str]:
-        """Slurm's own rule: up to the first line that is neither blank nor a comment."""
-        found = []
-        for line in script.split("\n"):
-            text = line.rstrip("\r \t")
-            if text.strip() and not text.lstrip(" \t").startswith("#"):
-                break
-            if re.match(r"#SBATCH[ \t]", text):
-                found.append(f"#SBATCH {_allowed(one_line(text[7:].strip(), 'A #SBATCH line'))}")
-        return found
+        return sbatch.directives(script)
 
 
 def _absent(fields: Sequence[str]) -> Row | None:
@@ -242,57 +206,3 @@ def _seconds(limit: str) -> int | None:
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     return total if total < 1 << 31 else None
-
-
-def _walltime(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours // 24}-{hours % 24:02}:{minutes:02}:{rest:02}"
-
-
-def _quoted(text: str) -> str:
-    """As sbatch reads a quoted argument: a backslash keeps what follows it."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _extra(lines: object) -> list[str]:
-    if lines is None or lines == "":
-        return []
-    if isinstance(lines, str) or not isinstance(lines, Sequence):
-        raise BadInput(
-            "extra has to be a list of scheduler options, one per line, such as --constraint=haswell."
-        )
-    found = []
-    for line in lines:
-        text = one_line(line, "An extra scheduler option").strip().removeprefix("#SBATCH").strip()
-        if not text.startswith("-"):
-            raise BadInput(
-                f"{text!r} is not an option of sbatch: it has to begin with a dash, such as --exclusive."
-            )
-        found.append(_allowed(text))
-    return found
-
-
-def _allowed(text: str) -> str:
-    """The options of one line, if one record of one job can have them."""
-    for token in _tokens(text):
-        name = _SHORT.get(token[:2]) if not token.startswith("--") else _long_option(token)
-        if name:
-            raise BadInput(
-                f"The script asks for {REFUSED[name]} (--{name}), which a job that is submitted here cannot have. "
-                "Remove that #SBATCH option."
-            )
-    return text
-
-
-def _tokens(text: str) -> list[str]:
-    try:
-        return shlex.split(text, comments=True)
-    except ValueError:  # an open quote: sbatch will say so in its own words
-        return text.split()
-
-
-def _long_option(token: str) -> str | None:
-    """The refused option that the token names; like getopt, sbatch takes any clear beginning of a name."""
-    name = token[2:].partition("=")[0]
-    return next((full for full in REFUSED if len(name) > 1 and full.startswith(name)), None)

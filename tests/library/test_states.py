@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remotejobs.queues import read_queue
 from remotejobs.records import Evidence, JobKey, JobRecord, JobState, JobStatus
-from remotejobs.states import GRACE, LOST_WATCH, SETTLING, derive, is_open, read_queue
+from remotejobs.states import GRACE, LOST_WATCH, SETTLING, derive, is_open
 
 KEY = JobKey("0123456789abcdef0123456789abcdef", 1)
 NOW = 100_000.0
