@@ -97,7 +97,6 @@ def _shell(server: str | None, password_stdin: bool) -> Shell:
 )
 @click.option("--action", metavar="UUID", help="Go on with an earlier submission whose outcome is not known.")
 def submit(
-    context: click.Context,
     command: str,
     arguments: tuple[str, ...],
     local_path: str | None,
