@@ -60,16 +60,10 @@ def shut(sock: socket.socket) -> None:
 
 
 def dial(host: str, port: int, seconds: float) -> socket.socket:
-    """A TCP connection to the first address that answers; all addresses together get `seconds`."""
+    """A TCP connection to the first address that answers; name and addresses together get `seconds`."""
     place = f"{host} (port {port})"
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "no such name"
-        raise Unreachable(
-            f"The name {host} cannot be found: {reason}. Is it spelled right, are you online?"
-        ) from None
     end = time.monotonic() + seconds
+    addresses = _addresses(host, port, seconds)
     last: OSError | None = None
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
@@ -84,3 +78,26 @@ def dial(host: str, port: int, seconds: float) -> socket.socket:
         raise TimedOut(f"{place} did not answer within {seconds:.0f} s. Is it up, and do you need a VPN?")
     reason = last.strerror if last else "it has no address"
     raise Unreachable(f"No connection to {place}: {reason}. Does an SSH server listen there?")
+
+
+def _addresses(host: str, port: int, seconds: float) -> list[Any]:
+    """The system's own look-up knows no limit: it is left behind in a thread when it takes too long."""
+    found: list[Any] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=look_up, name=f"look up {host}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimedOut(
+            f"The name {host} was not found within {seconds:.0f} s: no name server answered. Are you online?"
+        )
+    if found and isinstance(found[0], Exception):
+        reason = getattr(found[0], "strerror", None) or "no such name"
+        raise Unreachable(f"The name {host} cannot be found: {reason}. Is it spelled right, are you online?")
+    return found

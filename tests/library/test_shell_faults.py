@@ -106,6 +106,17 @@ def test_a_name_that_does_not_exist_is_said_so() -> None:
         SSHShell(Destination("nowhere.invalid")).run("true")
 
 
+def test_a_name_server_that_does_not_answer_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: over.wait(20) and [])
+    began = time.monotonic()
+    with leaving_nothing():
+        with pytest.raises(TimedOut, match="no name server answered"):
+            SSHShell(Destination("alps"), connect_timeout=0.5).run("true")
+        assert time.monotonic() - began < 2
+        over.set()
+
+
 class Link:
     """A TCP proxy before the sshd that can go dead or be cut."""
 
