@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from flask import Response, abort, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from remoteweb import actions
+from remoteweb import actions, changes
 from remoteweb.jobs import bp, examples, queries, words
 from remoteweb.jobs.detail import shown_job
 from remoteweb.jobs.listing import rows
@@ -98,13 +98,16 @@ def say(job: Job | None, sentence: str, action: Action | None = None) -> AnyResp
 
 def _parts(job: Job | None, sentence: str, action: Action | None) -> Response:
     on_page = request.form.get("at") == "job"
+    tag = changes.tag()
+    if job is not None:
+        job = queries.job(job.id)
     return make_response(
         render_template(
             "jobs/_said.html",
             sentence=sentence,
             action=action,
             row=rows([job])[0] if job else None,
-            shown=shown_job(job) if job and on_page else None,
+            shown=shown_job(job, tag) if job and on_page else None,
             at="job" if on_page else "list",
         )
     )

@@ -1,14 +1,12 @@
 """One job's page."""
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from flask import abort, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import changes
-from remoteweb.jobs import bp, feed, queries, words
+from remoteweb.jobs import asked, bp, feed, queries, words
 from remoteweb.jobs.history import Step, history
 from remoteweb.jobs.listing import POLL_IDLE, POLL_LIVE, Row, row
 from remoteweb.jobs.pages import wants_part
@@ -22,8 +20,8 @@ class Shown:
     failure: words.Reason | None
     actions: list[Action]
     steps: list[Step]
-    asked: list[tuple[str, str]]
-    command: str
+    resources: list[tuple[str, str]]
+    commands: str
     script: str
     runs: list[Job]
     next_run: Job | None  # a later run of the same work
@@ -33,7 +31,11 @@ class Shown:
 
 @bp.get("/jobs/<int:job_id>")
 def job_page(job_id: int) -> str:
-    shown = _found(job_id)
+    tag = changes.tag()  # before the job: what changes meanwhile is told again, and not skipped
+    job = queries.job(job_id)
+    if job is None:
+        abort(404)
+    shown = shown_job(job, tag)
     return render_template("jobs/_job.html" if wants_part() else "jobs/job.html", shown=shown)
 
 
@@ -49,70 +51,25 @@ def job_changes(job_id: int) -> AnyResponse:
     untouched = since is not None and job.change <= since and (not job.source or job.source.change <= since)
     if known == tag or untouched:
         return feed.not_modified(tag)
-    return feed.answer(render_template("jobs/_job_changed.html", shown=shown_job(job)), tag)
+    return feed.answer(render_template("jobs/_job_changed.html", shown=shown_job(job, tag)), tag)
 
 
-def _found(job_id: int) -> Shown:
-    job = queries.job(job_id)
-    if job is None:
-        abort(404)
-    return shown_job(job)
-
-
-def shown_job(job: Job) -> Shown:
-    tag = changes.tag()
+def shown_job(job: Job, tag: str) -> Shown:
     actions = queries.actions(job)
-    settings = document(job.settings)
+    settings = asked.document(job.settings)
     runs = queries.runs(job)
+    in_row = row(job, queries.last_actions([job.id]).get(job.id))
     return Shown(
         job=job,
-        row=row(job, queries.last_actions([job.id]).get(job.id)),
+        row=in_row,
         failure=words.failure(job),
         actions=actions,
         steps=history(job, queries.events(job), actions),
-        asked=asked(job, settings),
-        command=command(settings),
+        resources=asked.resources(job, settings),
+        commands=asked.commands(settings),
         script=str(settings.get("script") or ""),
         runs=runs,
         next_run=runs[0] if runs and runs[0].n > job.n else None,
         tag=tag,
-        seconds=POLL_IDLE if words.is_final(job) else POLL_LIVE,
+        seconds=POLL_IDLE if words.is_final(job) and in_row.action is None else POLL_LIVE,
     )
-
-
-def document(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-# What can be asked of a scheduler, in the order of the page.
-ASKED = {
-    "walltime": "Time limit",
-    "cores": "Cores",
-    "memory": "Memory",
-    "gpus": "GPUs",
-    "partition": "Partition",
-    "account": "Account",
-    "qos": "QOS",
-}
-
-
-def asked(job: Job, settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """The resources that were asked for, as far as they were."""
-    inner = settings.get("resources")
-    given = {**settings, **inner} if isinstance(inner, dict) else settings
-    found = [
-        (title, str(given[name])) for name, title in ASKED.items() if given.get(name) not in (None, "", [])
-    ]
-    if job.partition and "partition" not in given:
-        found.append(("Partition", job.partition))
-    return found
-
-
-def command(settings: dict[str, Any]) -> str:
-    arguments = settings.get("arguments")
-    parts = [settings.get("command"), *(arguments if isinstance(arguments, list) else [])]
-    return " ".join(str(part) for part in parts if part)

@@ -26,10 +26,10 @@ def feed() -> Response:
     changed = [] if since is None else queries.changed_since(since, MOST + 1)
     if since is None or len(changed) > MOST:
         return answer(render_template("jobs/_anew.html", listing=listing(chosen)), tag)
-    return answer(_parts(chosen, changed, since), tag)
+    return answer(_parts(chosen, changed, since, tag), tag)
 
 
-def _parts(chosen: Filter, changed: list[Job], since: int) -> str:
+def _parts(chosen: Filter, changed: list[Job], since: int, tag: str) -> str:
     shown = [job for job in changed if _belongs(chosen, job)]
     gone = [job for job in changed if job not in shown]
     counts, total = told(search(chosen)[1] if chosen.text else queries.counts(chosen))
@@ -46,7 +46,7 @@ def _parts(chosen: Filter, changed: list[Job], since: int) -> str:
         seconds=seconds if str(seconds) != request.args.get("every") else None,
         sources_changed=sources_changed,
         submissions=submissions if sources_changed or changed else None,
-        tag=changes.tag(),
+        tag=tag,
     )
 
 

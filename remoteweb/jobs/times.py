@@ -21,7 +21,7 @@ def clock(moment: float | None, kind: str = "at", of: str = "") -> Markup:
     if moment is None:
         return Markup("never")
     at = datetime.fromtimestamp(moment, UTC)
-    said = f"{at.day} {at:%b %H:%M} UTC"
+    said = duration(time.time() - moment) if kind == "since" else f"{at.day} {at:%b %H:%M} UTC"
     source = f' data-of="{of}"' if of else ""
     # Nothing in it comes from a server: two words of ours, and a number.
     return Markup(f'<time class="{kind}" datetime="{at:%Y-%m-%dT%H:%M:%SZ}"{source}>{said}</time>')  # noqa: S704

@@ -107,7 +107,7 @@ WITNESSES = {
     "accounting": "accounting",
     "exit_file": "its own note",
     "action": "your request",
-    "inferred": "concluded",
+    "inferred": "by inference",
 }
 FINAL = ("done", "failed", "cancelled", "lost")
 

@@ -1,5 +1,7 @@
 """One job's page, and the taps: each is a row that waits, once, and says so."""
 
+import html
+import json
 import re
 import time
 import uuid
@@ -285,3 +287,37 @@ def test_the_example_is_asked_of_this_machine_once(app: Flask, client: FlaskClie
         assert action.source.server.is_local and '"scheduler":"process"' in action.values
         assert db.session.scalars(db.select(SyncRun)).one().server_id == action.source.server_id
     assert "A new job for this machine: Submit at next sync" in client.get("/").text
+
+
+def test_what_was_asked_for_is_said_in_words(app: Flask, client: FlaskClient, source_id: int) -> None:
+    settings = {
+        "command": "./train.sh",
+        "arguments": ["--name", "a b"],
+        "before": "module load cuda",
+        "environment": {"OMP_NUM_THREADS": "4"},
+        "remote_path": "~/train",
+        "options": {"walltime": 10800, "memory": 262144, "cores": 64, "extra": ["--exclusive"]},
+        "script": "#!/bin/sh\n# kept\n",
+    }
+    job = make(app, source_id, settings=json.dumps(settings), partition="gpu")
+    page = html.unescape(client.get(f"/jobs/{job}").text)
+    told = re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", page)
+    assert told[:5] == [
+        ("Time limit", "3 h"),
+        ("Cores", "64"),
+        ("Memory", "256 GB"),
+        ("Partition", "gpu"),
+        ("Also", "--exclusive"),
+    ]
+    assert "cd ~/train\nexport OMP_NUM_THREADS=4\nmodule load cuda\n./train.sh --name 'a b'" in page
+    assert "#!/bin/sh\n# kept" in page
+
+
+@pytest.mark.parametrize(
+    "settings", ["", "[]", "{", '{"options": 7, "arguments": "x", "command": [1], "script": {}}']
+)
+def test_a_record_of_any_shape_has_a_page(
+    app: Flask, client: FlaskClient, source_id: int, settings: str
+) -> None:
+    job = make(app, source_id, settings=settings)
+    assert client.get(f"/jobs/{job}").status_code == 200
