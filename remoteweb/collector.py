@@ -17,7 +17,7 @@ from remotejobs.answer import Answer, SourceAnswer
 from remotejobs.errors import AnswerBroken, LoginError, RemoteJobsError, ServerProblem
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
-from remoteweb import changes, intake, leases, outcomes, runs, trouble
+from remoteweb import changes, intake, judging, leases, outcomes, runs, trouble
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Busy, Lease, LeaseLost, TooSoon
 from remoteweb.models import Job, Server, Source
@@ -194,7 +194,7 @@ def _take_in(sync: _Sync, answer: Answer) -> None:
         )
     total = sum(source.total for source in answer.sources.values() if not source.error)
     sync.progress.enter("writing", total)
-    seen = intake.Seen.of(answer.queues, answer.clock)
+    seen = judging.Seen.of(answer.queues, answer.clock)
     ids = _known_from_now(sync, answer)
     for app in sync.wanted:
         if not answer.sources[app].error:
@@ -222,7 +222,7 @@ def _known_from_now(sync: _Sync, answer: Answer) -> dict[str, int]:
     return known
 
 
-def _store(sync: _Sync, source_id: int, answer: SourceAnswer, seen: intake.Seen) -> None:
+def _store(sync: _Sync, source_id: int, answer: SourceAnswer, seen: judging.Seen) -> None:
     for chunk in answer.chunks():
         for done, changed in intake.store(sync.lease, source_id, chunk, seen):
             sync.results[answer.app].changed += changed
