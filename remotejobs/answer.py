@@ -184,8 +184,12 @@ class _Reader:
 
     def _on_source(self, app: str) -> None:
         self.app = app
-        if app not in self.cursors or app in self.answer.sources:
+        if app not in self.cursors:
             raise ValueError("it speaks of an app that was not asked for")
+        if app in self.answer.sources:
+            # After an action, its records once more, as far as they have changed.
+            self.answer.sources[app].absent = False
+            return
         # An error until the closing line says otherwise: a part without it counts as unknown.
         self.answer.sources[app] = SourceAnswer(
             app, self.cursors[app], error=sentences.of_trouble("", app, self.answer.server)

@@ -47,7 +47,7 @@ check_cancel() {
 is_live() {
   printf '%s\n' "$_answer" | "${f_scheduler}_live" |
     awk -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '
-      $1 == key || $1 == id && ($2 > 1 || $3 == submitted) { found = 1 } END { exit !found }'
+      $1 == key || $1 == id && ($2 > 1 ? $3 + 0 >= submitted + 0 : $3 == submitted) { found = 1 } END { exit !found }'
 }
 
 # still_live: whether any job that was told to end is still listed.

@@ -28,9 +28,10 @@ all_records() {
     case $? in
       0)
         records "$2" "$3" "$4" && _status=0 || _status=1
+        seen="$seen$1 $total ${known:--}$NL"
         open="$open$(open_jobs "$1")$NL"
         [ "$_status" = 0 ] || say trouble "$trouble" ;;
-      1) _status=0; say absent ;;
+      1) _status=0; seen="$seen$1 - -$NL"; say absent ;;
       *) _status=1; say trouble "$trouble" ;;
     esac
     say closed source "$1" "$_status"
@@ -107,7 +108,7 @@ look() {
 }
 
 main() {
-  sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told=
+  sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told= seen= known=
   read_request </dev/stdin || { echo "remotejobs: the request was cut"; exit 65; }
   exec </dev/null
   say hello "$PROBE" "$NOW" "$HOST" "$(uname -s)"
@@ -128,15 +129,32 @@ main() {
     proofs
   fi
   [ -z "$cancelled_facts" ] || each_app "$cancelled_facts"
+  [ -z "$acted$cancelled_facts" ] || look_again
   say bye
 }
 
 # all_open: the open jobs again, with those that were submitted just now.
 all_open() {
   open=
-  for _app in $({ printf '%s' "$sources"; printf '%s' "$cancels" | cut -f 2; printf '%s' "$submissions" | cut -f 3; } | cut -f 1 | sort -u); do
+  for _app in $(printf '%s' "$seen" | cut -d ' ' -f 1); do
     enter "$_app" && names=$(ls settings facts 2>/dev/null) && open="$open$(open_jobs "$_app")$NL"
   done
+}
+
+# look_again: the records once more, as far as they differ from what was sent: what was done now is seen now.
+look_again() {
+  IFS=$NL
+  for _source in $seen; do
+    unset IFS
+    set -- $_source
+    if enter "$1"; then
+      say source "$1"
+      records "$2" "$3" '*' && _status=0 || _status=1
+      say closed source "$1" "$_status"
+    fi
+    IFS=$NL
+  done
+  unset IFS
 }
 
 main

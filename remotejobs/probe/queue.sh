@@ -24,6 +24,7 @@ here() {
 ask() {
   answer='' asked=1 cluster=-
   if here "$1" && cluster=$("$1_cluster" 2>/dev/null) && [ -n "$cluster" ]; then
+    eval "${1}_answered=yes"  # no need to ask whether it is up
     answer=$(printf '%s' "$open" | awk -v kind="$1" -v cluster="$cluster" '$2 == kind && $3 == cluster { print $5, $6, $7, $8, $11, $12, $13 }' |
       "$1_query" 2>/dev/null)
     asked=$?
@@ -45,13 +46,14 @@ keep() {
       $1 == "O" && $3 == kind && $4 == cluster {
         app = $2; id = $6; submitted = $7; a = $8; key = $9; exited = $10; gone = $11
         if (key in live) next  # a batch system of ours that is asked by key, since its ids (pids) come again
-        if ((id in live) && (live[id] > 1 || since[id] == submitted)) next
+        if ((id in live) && (live[id] > 1 ? since[id] + 0 >= submitted + 0 : since[id] == submitted)) next
         # The last attempt that accounting knows; an earlier one of the same id has its own fact.
         for (e = a; (id, e + 1) in ending; e++);
-        if ((id, e) in ending) { print app tab key ".sched." e tab "source=accounting" tab "line=" ending[id, e] tab "time=" now; next }
+        if ((id, e) in ending) { print app tab key ".sched." e tab "source=" (ending[id, e] ~ /^q/ ? "queue" : "accounting") tab "line=" ending[id, e] tab "time=" now; next }
+        if (accounting == "failed") next  # it may know the job
         if (gone == "-") print app tab key ".gone." a tab "time=" now
         # Nothing more will be said of it: there is no accounting, or it has kept silent for an hour.
-        if (exited && (accounting != "complete" && accounting != "failed" || gone != "-" && now - gone > 3600))
+        if (exited && (accounting != "complete" || gone != "-" && now - gone > 3600))
           print app tab key ".sched." a tab "source=none" tab "line=" tab "time=" now
       }')
   each_app "$_proof"

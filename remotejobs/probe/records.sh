@@ -7,12 +7,13 @@ VALID='function valid(name,   rest) {
   return rest ~ /^[1-9][0-9]*\.(json|id|cleaned|(start|exit|sched|gone|cancel)\.[1-9][0-9]*)$/
 }'
 
-# records TOTAL BUCKETS SEALED (as the client has them; SEALED "*": not wanted). Names first, sealed names after: a record
+# records TOTAL BUCKETS SEALED (as the client has them; SEALED "*": not wanted). Sets $total and $known, the checksums of all
+# buckets as they are now. Names first, sealed names after: a record
 # that is sealed in between is sent twice and never not at all.
 records() {
   names=$(ls settings facts 2>/dev/null) || { trouble='closed'; return 1; }
   total=$(printf '%s\n' "$names" | cksum | tr ' ' -)
-  if [ "$total" = "$1" ]; then say same; else changed_buckets "$2" || return 1; fi
+  if [ "$total" = "$1" ]; then known=$2; say same; else changed_buckets "$2" || return 1; fi
   say total "$total"
   [ "$3" = '*' ] && return 0
   set +f
@@ -36,11 +37,13 @@ changed_buckets() {
     if (substr($0, 1, 1) != bucket) { if (bucket != "") close(sum); bucket = substr($0, 1, 1); sum = "echo " bucket " `cksum`" }
     print | sum
   }')
-  _changed=
+  _changed= known=
   IFS=$NL
   for _line in $_sums; do
     _bucket=${_line%% *} _sum=${_line#* }
-    case ",$1," in *",$_bucket:${_sum% *}-${_sum#* },"*) ;; *) _changed="$_changed$_bucket:${_sum% *}-${_sum#* },"; esac
+    _sum=$_bucket:${_sum% *}-${_sum#* }
+    known="$known$_sum,"
+    case ",$1," in *",$_sum,"*) ;; *) _changed="$_changed$_sum," ;; esac
   done
   unset IFS
   say packed

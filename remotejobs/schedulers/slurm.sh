@@ -28,6 +28,7 @@ slurm_here() { command -v squeue >/dev/null 2>&1 && command -v sbatch >/dev/null
 
 # Says "down" only where the answer says so (a site may forbid or wrap scontrol: then squeue itself shall tell).
 slurm_up() {
+  [ -z "$slurm_answered" ] || return 0
   case $(${BOUND% *} 3 scontrol ping </dev/null 2>/dev/null || echo "status $?") in
     *' UP'* | *'/UP'*) return 0 ;;
     *DOWN* | *'status 124'* | *'status 137'* | *'status 143'*) return 1 ;;
