@@ -142,9 +142,9 @@ def _active_apps(server_id: int) -> list[str]:
 def _carry_out(sync: _Sync, shell_factory: ShellFactory, budget: float) -> None:
     with _connected(sync, shell_factory) as shell:
         request = _prepare(sync, budget)
-        sync.progress.enter("reading")
+        sync.progress.enter("connecting")
         try:
-            answer = exchange(shell, request, lambda _bytes: sync.progress.tell())
+            answer = exchange(shell, request, sync.progress.heard)
         finally:
             sync.wire_was_touched = shell.execs > 0
     try:

@@ -27,8 +27,8 @@ from remoteweb.untrusted import line
 BATCH = 500
 # As the server does, by its own clock: a tap of last week is not what its person wants now.
 TOO_OLD_SECONDS = 7 * 86400.0
-# Longer than any exchange, so that one that is still going on is not sent twice by the same lease.
-SENDING_SECONDS = 900.0
+# What a dry run takes for still going on. A sync itself asks the fence: it holds the server's lease.
+SENDING_SECONDS = 120.0
 
 # Codes of outcomes: a cancel that the scheduler was told of, and a job that had ended before.
 TOLD, WAS_OVER = "told", "was-over"
@@ -48,12 +48,12 @@ class Sent:
     request: Cancel | Resubmission | Submission
 
 
-def due(source_ids: Iterable[int], now: float) -> list[Action]:
-    """What a sync of these sources would send. Reading only."""
+def due(source_ids: Iterable[int], now: float, fence: int | None = None) -> list[Action]:
+    """What a sync of these sources would send; `fence` is that of its lease. Reading only."""
     return list(
         db.session.scalars(
             db.select(Action)
-            .where(_is_due(now), Action.source_id.in_(source_ids))
+            .where(_is_due(now, fence), Action.source_id.in_(source_ids))
             .order_by(Action.id)
             .limit(BATCH)
         )
@@ -63,15 +63,18 @@ def due(source_ids: Iterable[int], now: float) -> list[Action]:
 def claim(lease: Lease, source_ids: list[int]) -> list[Sent]:
     """Takes what is due for this exchange; from here on nothing of it can be undone."""
     now = time.time()
-    if not due(source_ids, now):
+    if not due(source_ids, now, lease.fence):
         db.session.rollback()
         return []
     begin_writing()
     leases.still_ours(lease)
-    shown = _give_up_the_old(source_ids, now)
+    shown = _give_up_the_old(source_ids, now, lease.fence)
     ids = db.session.scalars(
         db.update(Action)
-        .where(Action.id.in_([action.id for action in due(source_ids, now)]), _is_due(now))
+        .where(
+            Action.id.in_([action.id for action in due(source_ids, now, lease.fence)]),
+            _is_due(now, lease.fence),
+        )
         .values(state="sending", fence=lease.fence, lease_until=now + SENDING_SECONDS, tries=Action.tries + 1)
         .returning(Action.id)
         .execution_options(synchronize_session=False)
@@ -118,12 +121,13 @@ def put_back(lease: Lease, sent: list[Sent], *, wire_was_touched: bool) -> None:
     db.session.commit()
 
 
-def _is_due(now: float) -> ColumnElement[bool]:
+def _is_due(now: float, fence: int | None) -> ColumnElement[bool]:
+    # Who was sending under an older lease of this server is gone, or too late: the uuid makes it once all the same.
+    is_left = Action.lease_until < now if fence is None else Action.fence < fence
     return or_(
         and_(Action.state == "waiting", Action.not_before <= now),
         Action.state == "unknown",
-        # Its holder is gone: the server's lease is ours, and no exchange lasts that long.
-        and_(Action.state == "sending", Action.lease_until < now),
+        and_(Action.state == "sending", is_left),
     )
 
 
@@ -192,10 +196,10 @@ def _count(result: SourceResult, action: Action) -> None:
         result.unknown += 1
 
 
-def _give_up_the_old(source_ids: list[int], now: float) -> list[Job | Source]:
+def _give_up_the_old(source_ids: list[int], now: float, fence: int) -> list[Job | Source]:
     old = db.session.scalars(
         db.select(Action).where(
-            _is_due(now), Action.source_id.in_(source_ids), Action.asked_at < now - TOO_OLD_SECONDS
+            _is_due(now, fence), Action.source_id.in_(source_ids), Action.asked_at < now - TOO_OLD_SECONDS
         )
     ).all()
     for action in old:

@@ -76,6 +76,13 @@ class Progress:
         self.changed += changed
         self.tell()
 
+    def heard(self, _bytes: int) -> None:
+        """The first word of the server's answer is here, or one more."""
+        if self.stage != "reading":
+            self.enter("reading")
+        else:
+            self.tell()
+
     def tell(self) -> None:
         """A transaction of its own, so never inside another one of the session."""
         if self.listener:

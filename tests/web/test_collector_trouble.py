@@ -145,7 +145,7 @@ def test_an_action_that_a_killed_sync_was_sending_is_sent_again() -> None:
     key = submit("sleep 30")
     sync()
     action = ask(job(key), "cancel")
-    action.state, action.lease_until, action.fence = "sending", time.time() - 1, 1
+    action.state, action.lease_until, action.fence = "sending", time.time() + 900, 1
     db.session.commit()
     sync()
     assert again(action).state == "done"

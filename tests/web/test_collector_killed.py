@@ -1,0 +1,67 @@
+"""A sync that is killed at any moment: the database stays whole, and each action is carried out once."""
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+from flask import Flask
+from web.syncing import APP, again, job, submit, sync, wait_for
+from web.terminals import begin, run
+
+from remoteweb import actions, sources
+from remoteweb.database import db
+from remoteweb.models import Action, Job, Server, SyncRun
+
+KILLS = 12
+JOBS = 6
+
+
+def test_whatever_is_killed_whenever_each_resubmission_is_one_job(app: Flask, home: Path) -> None:
+    with app.app_context():
+        keys = [submit(f"exit 3; echo {number}") for number in range(JOBS)]
+        for key in keys:
+            wait_for(key, "failed")
+        for key in keys:
+            actions.send_now(actions.ask(job(key), "resubmit", f"button-{key}", 1))
+        server = db.session.scalars(db.select(Server)).one()
+        server.min_interval = 0.0
+        db.session.commit()
+    moments = random.Random(4711)
+    for _ in range(KILLS):
+        process = begin("update-database")
+        # From before the database is opened until after the last word of a sync that went well.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0.4, 1.6))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)  # its shell lives on, as one on a server does
+    assert run("update-database").returncode == 0
+    with app.app_context():
+        _settle()
+        rows = db.session.scalars(db.select(Action)).all()
+        assert {action.state for action in rows} == {"done"}
+        assert sorted(action.new_key for action in rows) == sorted(
+            key.removesuffix("1") + "2" for key in keys
+        )
+        assert db.session.scalar(db.select(db.func.count()).select_from(Job)) == 2 * JOBS
+        assert not db.session.scalars(db.select(SyncRun).where(SyncRun.state == "running")).all()
+        path = Path(str(db.engine.url.database))
+    runs = sorted(folder.name for folder in (home / f".{APP}" / "runs").iterdir())
+    assert runs == sorted([*keys, *(key.removesuffix("1") + "2" for key in keys)]), "no third run was started"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _settle() -> None:
+    until = time.monotonic() + 60
+    while any(again(action).state != "done" for action in db.session.scalars(db.select(Action)).all()):
+        assert time.monotonic() < until
+        sync()
+        time.sleep(0.2)
+    source = sources.find_here(APP)
+    assert source and source.error == ""
