@@ -34,9 +34,11 @@ def alps(request: pytest.FixtureRequest, sshd: Sshd, home: Path) -> Iterator[Mac
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Served as `make run` does, only that a server may be synced every second."""
-    server = Served(tmp_path, free_port(), REMOTEWEB_MIN_INTERVAL="1", REMOTEWEB_SERVER_INTERVAL="2")
+    monkeypatch.setenv("REMOTEWEB_MIN_INTERVAL", "1")
+    monkeypatch.setenv("REMOTEWEB_SERVER_INTERVAL", "2")
+    server = Served(tmp_path, free_port())
     yield server
     server.end()
 

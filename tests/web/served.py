@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 class Served:
     """`remoteweb serve`, with what it printed so far in files."""
 
-    def __init__(self, folder: Path, port: int, **environment: str) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self.port, self.out, self.err = port, folder / "out", folder / "err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "remoteweb", "serve", "--port", str(port)],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
