@@ -1,9 +1,7 @@
-"""One sync of one server: its answer into the tables, and waiting actions out to it. Command, worker and page
-use this.
+"""One sync of one server: its answer into the tables, and waiting actions out to it.
 
-Each step is a transaction of its own under the server's lease, so a kill at any point leaves the database
-whole, and the
-next sync goes on from there.
+The command, the worker and the page all use this. Each step is a transaction of its own under the server's
+lease, so a kill at any point leaves the database whole, and the next sync goes on from there.
 """
 
 import contextlib
@@ -13,21 +11,18 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
-from remotejobs.answer import Answer, SourceAnswer
+from remotejobs.answer import Answer, Chunk, SourceAnswer
 from remotejobs.errors import AnswerBroken, LoginError, RemoteJobsError, ServerProblem
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
-from remoteweb import changes, intake, judging, leases, outcomes, runs, trouble
+from remoteweb import changes, confirming, intake, judging, leases, outcomes, runs, trouble
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Busy, Lease, LeaseLost, TooSoon
-from remoteweb.models import Job, Server, Source
+from remoteweb.models import Server, Source
 from remoteweb.runs import Listener, Progress, SourceResult
 from remoteweb.untrusted import line
 
 BUDGET_SECONDS = 60.0
-# A sync that changed nothing moves its source's line at most this often: ages count on by themselves.
-SHOWN_SECONDS = 60.0
-
 
 ShellFactory = Callable[[Server], Shell]
 
@@ -59,6 +54,7 @@ class _Sync:
     wanted: list[str]  # apps
     began_at: float
     results: dict[str, SourceResult] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)  # ids of the sources that are known by now
     sent: list[outcomes.Sent] = field(default_factory=list)
     wire_was_touched: bool = False
 
@@ -74,11 +70,10 @@ def collect(
     ignore_interval: bool = False,
     budget: float = BUDGET_SECONDS,
 ) -> SyncResult:
-    """Sync `apps` of this server, or all of it that is not paused. An app that is new becomes known when its
-    answer came.
+    """Sync `apps` of this server, or all of it that is not paused.
 
-    Raises Busy, TooSoon (without `wait`), and what an exchange raises, after the database has been told of
-    it.
+    An app that is new becomes known when its answer came. Raises Busy, TooSoon (without `wait`), and what an
+    exchange raises, after the database has been told of it.
     """
     server_id, label = server.id, server.label
     db.session.rollback()
@@ -99,6 +94,8 @@ def collect(
             with _told_to_the_log():
                 _end_badly(sync, error)
             raise
+    if sync.wanted and not sync.known:
+        raise ServerProblem(result.sources[0].error)  # of the folder that was named, not of the server
     return result
 
 
@@ -184,8 +181,8 @@ def _sources(sync: _Sync) -> dict[str, Source]:
 
 
 def _take_in(sync: _Sync, answer: Answer) -> None:
-    """Records first, then what became of the actions, then the open jobs by the queue; the rows are confirmed
-    last.
+    """Records, then what became of the actions, then the open jobs by the queue; confirmed is what is
+    written.
     """
     missing = [app for app in sync.wanted if app not in answer.sources]
     if missing:
@@ -195,89 +192,49 @@ def _take_in(sync: _Sync, answer: Answer) -> None:
     total = sum(source.total for source in answer.sources.values() if not source.error)
     sync.progress.enter("writing", total)
     seen = judging.Seen.of(answer.queues, answer.clock)
-    ids = _known_from_now(sync, answer)
-    for app in sync.wanted:
-        if not answer.sources[app].error:
-            _store(sync, ids[app], answer.sources[app], seen)
+    _meet(sync, answer)
+    good = [app for app in sync.wanted if not answer.sources[app].error]
+    for app in good:
+        _store(sync, sync.known[app], answer.sources[app], seen)
     outcomes.settle(sync.lease, sync.sent, answer.outcomes, sync.results)
-    for app in sync.wanted:
-        if not answer.sources[app].error:
-            sync.results[app].changed += intake.look_again(sync.lease, ids[app], seen)
-    _confirm(sync, answer, ids)
+    for app in good:
+        sync.results[app].changed += intake.look_again(sync.lease, sync.known[app], seen)
+    confirming.confirm(sync.lease, answer, sync.known, sync.results, sync.began_at)
 
 
-def _known_from_now(sync: _Sync, answer: Answer) -> dict[str, int]:
-    """The ids of the sources. One whose first answer this is becomes known here."""
-    known = {app: source.id for app, source in _sources(sync).items()}
+def _meet(sync: _Sync, answer: Answer) -> None:
+    """A source whose first answer this is becomes known here."""
+    sync.known = {app: source.id for app, source in _sources(sync).items()}
     db.session.rollback()
-    new = [app for app in sync.wanted if app not in known and not answer.sources[app].error]
-    if new:
-        begin_writing()
-        leases.still_ours(sync.lease)
-        sources = [Source(server_id=sync.lease.server_id, app=app) for app in new]
-        db.session.add_all(sources)
-        db.session.flush()
-        known |= {source.app: source.id for source in sources}
-        db.session.commit()
-    return known
+    if all(app in sync.known or answer.sources[app].error for app in sync.wanted):
+        return
+    begin_writing()
+    leases.still_ours(sync.lease)
+    sources = _sources(sync)  # a page may have been quicker
+    for app in sync.wanted:
+        if app not in sources and not answer.sources[app].error:
+            sources[app] = Source(server_id=sync.lease.server_id, app=app)
+            db.session.add(sources[app])
+    db.session.flush()
+    sync.known = {app: source.id for app, source in sources.items()}
+    db.session.commit()
 
 
-def _store(sync: _Sync, source_id: int, answer: SourceAnswer, seen: judging.Seen) -> None:
-    for chunk in answer.chunks():
+def _store(sync: _Sync, source_id: int, told: SourceAnswer, seen: judging.Seen) -> None:
+    for chunk in _chunks(told):
         for done, changed in intake.store(sync.lease, source_id, chunk, seen):
-            sync.results[answer.app].changed += changed
+            sync.results[told.app].changed += changed
             sync.progress.add(done, changed)
 
 
-def _confirm(sync: _Sync, answer: Answer, ids: dict[str, int]) -> None:
-    begin_writing()
-    leases.still_ours(sync.lease)
-    db.session.get_one(Server, sync.lease.server_id).skew = round(answer.skew, 1)
-    moved = []
-    for source_id in ids.values():
-        source = db.session.get_one(Source, source_id)
-        if _confirm_one(sync, source, answer):
-            moved.append(source)
-    changes.publish(moved)
-    db.session.commit()
-    for app in sync.wanted:
-        if app not in ids:
-            sync.results[app].error = line(answer.sources[app].error, 600)
-    if not ids:
-        raise ServerProblem(sync.results[sync.wanted[0]].error)
-
-
-def _confirm_one(sync: _Sync, source: Source, answer: Answer) -> bool:
-    """True: the source's line on the pages says something else now."""
-    told, result = answer.sources[source.app], sync.results[source.app]
-    before = (source.error, source.unreadable, source.skipped)
-    source.error = line(told.error, 600) or _unanswered(source, answer)
-    if not told.error:
-        source.unreadable, source.skipped = told.unreadable, told.skipped
-    if not source.error:
-        source.confirmed_at = sync.began_at
-    result.error = source.error
-    result.unreadable, result.skipped = source.unreadable, source.skipped
-    count = db.select(db.func.count()).select_from(Job).where(Job.source_id == source.id)
-    result.jobs = db.session.scalar(count) or 0
-    is_old = (source.confirmed_at or 0.0) - (source.shown_at or 0.0) >= SHOWN_SECONDS
-    if result.changed or is_old or (source.error, source.unreadable, source.skipped) != before:
-        source.shown_at = source.confirmed_at
-        return True
-    return False
-
-
-def _unanswered(source: Source, answer: Answer) -> str:
-    """A queue that did not answer whole leaves this source's open jobs as they were: then they are not
-    confirmed.
+def _chunks(told: SourceAnswer) -> Iterator[Chunk]:
+    """What is packed is unpacked only here, and may turn out to be no true answer: what came before it
+    counts.
     """
-    cut = sorted({queue.scheduler for queue in answer.queues if not queue.complete})
-    open_there = (
-        db.select(Job.id).where(Job.source_id == source.id, Job.open, Job.scheduler.in_(cut)).limit(1)
-    )
-    if not cut or db.session.scalar(open_there) is None:
-        return ""
-    return f"{line(', '.join(cut), 60)} on the server did not answer. The last known states are shown."
+    try:
+        yield from told.chunks()
+    except (ValueError, EOFError) as error:
+        raise AnswerBroken(f"The records of {told.app} cannot be read to their end: {error}.") from error
 
 
 def _end_well(sync: _Sync, result: SyncResult) -> None:

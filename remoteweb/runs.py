@@ -29,6 +29,7 @@ class SourceResult:
     unknown: int = 0
     unreadable: int = 0
     skipped: int = 0
+    absent: bool = False  # the server has no such folder
     error: str = ""
 
     @property
@@ -38,6 +39,8 @@ class SourceResult:
             return self.error
         parts = [f"{self.jobs:,} job{'' if self.jobs == 1 else 's'}", f"{self.changed:,} changed"]
         parts += [f"{count:,} {word}" for count, word in self._counts() if count]
+        if self.absent:
+            parts.append(f"no folder ~/.{self.app} there")
         return ", ".join(parts)
 
     def _counts(self) -> list[tuple[int, str]]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from remotejobs.errors import HostKeyUnknown
-from remoteweb.untrusted import line
+from remotejobs.terminal import accepts, complain, is_interactive, line, say
+
+__all__ = ["Bar", "accepts", "ask_password", "ask_user", "complain", "is_interactive", "say"]
 
 _STAGES = {
     "waiting": "waiting for its shortest interval",
@@ -17,34 +18,13 @@ _STAGES = {
 }
 
 
-def is_interactive() -> bool:
-    """Somebody can read a question and answer it."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+def ask_user(user: str) -> str:
+    return str(click.prompt("User name", default=user or getpass.getuser(), err=True)).strip()
 
 
-def say(text: str) -> None:
-    """To stderr: stdout belongs to the results."""
-    click.echo(text, err=True)
-
-
-def complain(sentence: str) -> None:
-    say(f"Error: {line(sentence, 1000)}")
-
-
-def accepts(error: HostKeyUnknown) -> bool:
-    """Show an unknown host key, and ask. Only a whole yes accepts it, as with OpenSSH."""
-    say(f"The host key of {line(error.server)} is not known yet.")
-    say(f"  {line(error.key_type)}  {line(error.fingerprint)}")
-    say("Compare it with what the server's administrators publish.")
-    answer = click.prompt("Accept this key for good? (yes/no)", default="no", err=True)
-    return str(answer).strip().lower() == "yes"
-
-
-def ask_login(server: str, user: str) -> tuple[str, str]:
-    """User name and password, after agent and keys were refused. The password is kept by nobody."""
-    say(f"No key lets us in to {line(server)}.")
-    name = click.prompt("User name", default=user or getpass.getuser(), err=True)
-    return str(name).strip(), str(click.prompt(f"Password of {line(name)}", hide_input=True, err=True))
+def ask_password(user: str) -> str:
+    """Of one login, and kept by nobody."""
+    return str(click.prompt(f"Password of {line(user)}", hide_input=True, err=True))
 
 
 class Bar:

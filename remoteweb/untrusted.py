@@ -6,20 +6,15 @@ from typing import Any
 
 import msgspec
 
-# Control characters, line separators, and the marks that turn the direction of what follows:
-# with them a name could forge a line of ours or send a code to a terminal. Lone surrogates cannot be stored
-# at all.
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
+from remotejobs import terminal
+
 _NEVER_STORED = re.compile(r"[\x00\ud800-\udfff]")
 _LAST_TIME = 253402300799.0  # the year 9999: what a page can show
 
 
 def line(value: object, limit: int = 200) -> str:
-    """One line of text for a person, at most `limit` characters long."""
-    if value is None:
-        return ""
-    text = _UNFIT.sub(" ", str(value)[: 4 * limit]).strip()
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """One line of text for a person, at most `limit` characters long; nothing is an empty one."""
+    return "" if value is None else terminal.line(value, limit)
 
 
 def moment(value: object) -> float | None:

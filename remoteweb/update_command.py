@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,14 +11,14 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.exc import DatabaseError
 
-from remotejobs.destination import Destination
-from remotejobs.errors import HostKeyUnknown, LoginError, LoginRefused, RemoteJobsError
+from remotejobs.errors import LoginError, RemoteJobsError
 from remotejobs.records import app_name
-from remoteweb import collector, connect, outcomes, sources, terminal
+from remoteweb import attended, connect, dry_run, sources, terminal
+from remoteweb.attended import Target
 from remoteweb.collector import SyncResult
 from remoteweb.database import db, shown
 from remoteweb.leases import Busy
-from remoteweb.models import Server, Source
+from remoteweb.models import Source
 from remoteweb.runs import SourceResult
 from remoteweb.untrusted import line
 from remoteweb.upgrade import upgrade_database
@@ -36,20 +35,6 @@ class Options:
     dry_run: bool
     timeout: float
     password: str | None
-
-    @property
-    def by_a_person(self) -> bool:
-        """Somebody stands behind it, so a login that was refused before is worth another try."""
-        return self.password is not None or terminal.is_interactive()
-
-
-@dataclass(slots=True)
-class Target:
-    """A server to sync: all its sources (apps None), or the one that was named."""
-
-    server_id: int
-    label: str
-    apps: list[str] | None
 
 
 @dataclass(slots=True)
@@ -126,7 +111,7 @@ def _update(app: str | None, server: str | None, options: Options) -> int:
         terminal.complain(str(error))
         return error.exit_code
     if options.dry_run:
-        return _show_waiting(targets, options)
+        return _show_plan(targets, options)
     ends = [end for target in targets for end in _sync(target, options)]
     if options.as_json:
         click.echo(msgspec.json.encode([_as_json(end) for end in ends]).decode())
@@ -141,14 +126,29 @@ def _exit_code(codes: list[int]) -> int:
     return FAILED if any(code not in (0, Busy.exit_code) for code in codes) else 0
 
 
+def _show_plan(targets: list[Target], options: Options) -> int:
+    rows = dry_run.planned(targets)
+    for target in targets:
+        sources.drop_if_unknown(target.server_id)
+    if options.as_json:
+        click.echo(msgspec.json.encode(rows).decode())
+        return 0
+    for row in rows:
+        click.echo(dry_run.sentence(row))
+    if not rows and not options.quiet:
+        click.echo("Nothing would be sent.")
+    return 0
+
+
 def _targets(app: str | None, server: str | None) -> list[Target]:
     if app is None:
         known = sources.with_sources()
         if known:
             return [Target(row.id, line(row.label), None) for row in known]
         app = sources.DEFAULT_APP
+    checked = app_name(app)
     row = sources.this_machine() if server is None else connect.server_named(server)
-    return [Target(row.id, line(row.label), [app_name(app)])]
+    return [Target(row.id, line(row.label), [checked])]
 
 
 def _sync(target: Target, options: Options) -> list[Outcome]:
@@ -156,7 +156,7 @@ def _sync(target: Target, options: Options) -> list[Outcome]:
     bar = terminal.Bar(target.label, quiet=options.quiet)
     began = time.monotonic()
     try:
-        result = _collect(target, options, bar)
+        result = attended.sync(target, options.password, options.timeout, bar)
         error = None
     except RemoteJobsError as raised:
         result, error = _failed(target, str(raised)), raised
@@ -186,105 +186,6 @@ def _failed(target: Target, sentence: str) -> SyncResult:
     query = db.select(Source.app).where(Source.server_id == target.server_id, Source.paused.is_(False))
     apps = target.apps or list(db.session.scalars(query))
     return SyncResult(target.label, 0.0, [SourceResult(app, error=line(sentence, 1000)) for app in apps])
-
-
-def _collect(target: Target, options: Options, bar: terminal.Bar) -> SyncResult:
-    """One sync. What only a person can answer is asked on a terminal, and then it goes on."""
-    password, again = options.password, False
-    accept = _Accept(bar) if terminal.is_interactive() else None
-    while True:
-        server = db.session.get_one(Server, target.server_id)
-        if not options.by_a_person:
-            _refuse_what_is_hopeless(server)
-        try:
-            return collector.collect(
-                server,
-                connect.by_hand(password, options.timeout, accept),
-                apps=target.apps,
-                asked_by="person" if options.by_a_person else "command",
-                listener=bar,
-                ignore_interval=again,  # the person took longer than that, and it is still the same try
-                budget=max(options.timeout - 15.0, options.timeout / 2),
-            )
-        except LoginRefused:
-            bar.close()
-            if again or password is not None or not terminal.is_interactive():
-                raise
-            server = db.session.get_one(Server, target.server_id)
-            user, password = terminal.ask_login(server.label, server.user)
-            target.server_id, again = _as_user(server, user), True
-
-
-class _Accept:
-    """Asks about a host key while the connection waits."""
-
-    def __init__(self, bar: terminal.Bar) -> None:
-        self.bar = bar
-
-    def __call__(self, error: HostKeyUnknown) -> bool:
-        self.bar.close()
-        return terminal.accepts(error)
-
-
-def _as_user(server: Server, user: str) -> int:
-    """Another user name is another login, so another row."""
-    if user == server.user:
-        return server.id
-    host, port, alias = Destination(server.host, server.port, user).host, server.port, server.alias
-    # The alias goes along, unless the row that had it is in use.
-    alias = alias if sources.drop_if_unknown(server.id) else ""
-    return sources.server(user, host, port, alias=alias).id
-
-
-def _refuse_what_is_hopeless(server: Server) -> None:
-    """Under cron, a refused login is not repeated each minute: it would only count towards a ban."""
-    left = server.not_before - time.time()
-    if server.needs_person and left > 0:
-        raise LoginRefused(
-            f"{server.needs_person} Not tried again for {left / 60:.0f} min; in a terminal it is tried at once."
-        )
-
-
-def _show_waiting(targets: list[Target], options: Options) -> int:
-    rows = []
-    for target in targets:
-        query = db.select(Source).where(Source.server_id == target.server_id)
-        named = [
-            source
-            for source in db.session.scalars(query)
-            if (source.app in target.apps if target.apps is not None else not source.paused)
-        ]
-        for action in outcomes.due([source.id for source in named], time.time()):
-            job = action.job
-            rows.append(
-                {
-                    "server": target.label,
-                    "app": action.source.app,
-                    "action": action.kind,
-                    "job": line(job.name) if job else "",
-                    "key": job.key if job else "",
-                    "scheduler_id": job.scheduler_id if job else "",
-                    "asked_at": action.asked_at,
-                }
-            )
-    _print_rows(rows, options, lambda row: f"{row['server']}: would {row['action']} {_job(row)}".rstrip())
-    if not rows and not options.as_json and not options.quiet:
-        click.echo("Nothing would be sent.")
-    return 0
-
-
-def _job(row: dict[str, Any]) -> str:
-    return f"{row['job']} ({row['scheduler_id'] or row['key']})" if row["job"] else ""
-
-
-def _print_rows(
-    rows: list[dict[str, Any]], options: Options, sentence: Callable[[dict[str, Any]], str]
-) -> None:
-    if options.as_json:
-        click.echo(msgspec.json.encode(rows).decode())
-        return
-    for row in rows:
-        click.echo(sentence(row))
 
 
 def _as_json(end: Outcome) -> dict[str, Any]:

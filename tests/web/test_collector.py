@@ -14,7 +14,7 @@ from web.syncing import APP, Registry, again, ask, is_alive, job, submit, sync, 
 
 from remotejobs.errors import ServerProblem
 from remotejobs.shell import LocalShell
-from remoteweb import actions, changes, collector, sources
+from remoteweb import actions, changes, confirming, sources
 from remoteweb.database import db
 from remoteweb.groups import Group
 from remoteweb.models import Action, Event, Job, Source, SyncRun
@@ -78,7 +78,7 @@ def test_a_sync_in_which_nothing_changed_moves_the_source_at_most_once_a_minute(
     sync()
     assert source().shown_at == shown and source().confirmed_at != shown
     row = source()
-    row.shown_at = (row.shown_at or 0.0) - collector.SHOWN_SECONDS
+    row.shown_at = (row.shown_at or 0.0) - confirming.SHOWN_SECONDS
     db.session.commit()
     sync()
     assert source().shown_at == source().confirmed_at

@@ -8,8 +8,15 @@ import pytest
 from flask import Flask
 from web.syncing import APP, Registry, again, ask, is_alive, job, submit, sync
 
-from remotejobs.answer import Answer, Outcome
-from remotejobs.errors import LoginRefused, RemoteJobsError, ServerProblem, TimedOut, Unreachable
+from remotejobs.answer import Answer, Chunk, Outcome, SourceAnswer
+from remotejobs.errors import (
+    AnswerBroken,
+    LoginRefused,
+    RemoteJobsError,
+    ServerProblem,
+    TimedOut,
+    Unreachable,
+)
 from remotejobs.shell import LocalShell
 from remoteweb import changes, collector, intake, leases, runs, sources, trouble
 from remoteweb.database import begin_writing, db
@@ -340,12 +347,28 @@ def test_a_server_that_never_answered_is_not_known() -> None:
     assert not db.session.scalars(db.select(Server)).all() + db.session.scalars(db.select(SyncRun)).all()
 
 
-def test_a_problem_of_the_server_is_not_a_login(home: Any) -> None:
+def test_a_folder_that_cannot_be_read_is_no_trouble_of_its_server(home: Any) -> None:
     (home / f".{APP}").mkdir()
     (home / f".{APP}" / "version").write_text("remotejobs 99\n")
     with pytest.raises(ServerProblem, match="newer version"):
         sync()
-    assert here().needs_person == ""
+    assert (here().needs_person, here().error, here().failures) == ("", "", 0)
+
+
+def test_an_answer_that_breaks_off_while_it_is_unpacked_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, home: Any
+) -> None:
+    Registry(home).settings("0" * 32 + "_1", name="first")
+
+    def damaged(told: SourceAnswer) -> Iterator[Chunk]:
+        raise ValueError("a packed part is damaged")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SourceAnswer, "chunks", damaged)
+        with pytest.raises(AnswerBroken, match="damaged"):
+            sync()
+    assert sync().sources[0].jobs == 1
 
 
 def test_a_write_that_fails_in_the_middle_leaves_the_cursor_behind(
