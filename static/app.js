@@ -5,7 +5,6 @@
   const wide = matchMedia("(min-width: 62rem)");
 
   // Times come in UTC. Here they are said in the phone's own zone, and ages count on.
-  const clock = { hour: "2-digit", minute: "2-digit" }, day = { day: "numeric", month: "short" };
   const long = (seconds) => {
     const s = Math.max(0, seconds | 0), m = (s / 60) | 0, h = (m / 60) | 0, d = (h / 24) | 0;
     if (d) return d + " d" + (h % 24 ? ` ${h % 24} h` : "");
@@ -13,13 +12,16 @@
     return m ? m + " min" : s + " s";
   };
   const say = {
-    at: (time) => time.toLocaleString([], time.toDateString() === new Date().toDateString() ? clock : { ...day, ...clock }),
+    at: (time) => {
+      const isToday = time.toDateString() === new Date().toDateString();
+      return time.toLocaleString([], { dateStyle: isToday ? undefined : "medium", timeStyle: "short" });
+    },
     since: (time, s) => long(s),
     ago: (time, s) => (s < 10 ? "just now" : long(s) + " ago"),
   };
   function tick() {
     for (const element of all("time")) {
-      // A live row is as old as its source's line says: no row is sent when a sync confirms it.
+      // A live row is as old as its source: a sync that confirms it sends no row.
       const time = new Date((byId(element.dataset.of)?.firstElementChild ?? element).dateTime);
       element.textContent = say[element.className](time, (Date.now() - time) / 1000);
     }
@@ -39,7 +41,7 @@
       if (old?.parentNode !== group) {
         if (more && !group.contains(more) && more.compareDocumentPosition(group) & 4) { old?.remove(); return []; }
         if (!old) { group.prepend(row); return [row]; }
-        // Moved, not made anew: it keeps the focus.
+        // Moved, so that it keeps the focus.
         group.moveBefore ? group.moveBefore(old, group.firstChild) : group.prepend(old);
       }
       api.morph(old, fragment, false);
@@ -74,7 +76,7 @@
     }
   }
 
-  // Where nobody looks or nothing can come, nothing is asked: it comes afterwards, at once.
+  // Where nobody looks or nothing can come, nothing is asked: it comes afterwards.
   const offline = (is) => { byId("offline").hidden = !is; };
   function catchUp() {
     offline(!navigator.onLine);
@@ -88,10 +90,10 @@
   on("htmx:before:request", (event) => {
     if (event.detail.ctx.sourceEvent?.type === "every" && (page.hidden || !navigator.onLine)) event.preventDefault();
   });
-  on("htmx:after:request", () => offline(false));
-  on("htmx:error", (event) => { if (event.detail.ctx && !event.detail.ctx.response) offline(true); });
+  on("htmx:after:request", ({ detail: { ctx } }) => (ctx.request.method === "POST" ? catchUp() : offline(false)));
+  on("htmx:error", ({ detail: { ctx } }) => { if (ctx && !ctx.response) offline(true); });
   on("htmx:after:swap", settle);
   on("toggle", (event) => { if (event.target.id === "find" && event.target.open) byId("q").focus(); });
   on("change", fillList, wide);
-  on("DOMContentLoaded", () => { offline(!navigator.onLine); settle(); fillList(); setInterval(tick, 5000); });
+  on("DOMContentLoaded", () => { settle(); fillList(); setInterval(tick, 5000); });
 })();

@@ -33,8 +33,7 @@ def _parts(chosen: Filter, changed: list[Job], since: int, tag: str) -> str:
     shown = [job for job in changed if _belongs(chosen, job)]
     gone = [job for job in changed if job not in shown]
     counts, total = told(search(chosen)[1] if chosen.text else queries.counts(chosen))
-    submissions = pending_submissions()
-    seconds = rhythm(submissions)
+    seconds = rhythm()
     sources_changed = queries.sources_changed_since(since)
     return render_template(
         "jobs/_changes.html",
@@ -45,7 +44,7 @@ def _parts(chosen: Filter, changed: list[Job], since: int, tag: str) -> str:
         total=total,
         seconds=seconds if str(seconds) != request.args.get("every") else None,
         sources_changed=sources_changed,
-        submissions=submissions if sources_changed or changed else None,
+        submissions=pending_submissions() if sources_changed or changed else None,
         tag=tag,
     )
 

@@ -32,7 +32,8 @@ def _times(job: Job) -> Iterator[Step]:
         yield Step(submitted, "Submitted", f"record on {job.server.label}{as_what}")
     if started is not None:
         where = f" on {job.nodes}" if job.nodes else ""
-        waited = f"after waiting {duration(started - submitted)}" if submitted is not None else ""
+        waits = 0.0 if submitted is None else started - submitted
+        waited = f"after waiting {duration(waits)}" if waits >= 1 else ""
         again = f"attempt {job.attempt}" if job.attempt > 1 else ""
         yield Step(started, f"Started{where}", ", ".join(part for part in (again, waited) if part), "run")
     if ended is not None and words.is_final(job):
@@ -41,7 +42,11 @@ def _times(job: Job) -> Iterator[Step]:
 
 def _ending(job: Job) -> str:
     says = words.witness(job.evidence)
-    parts = [f"{says} says {job.raw}" if job.raw else f"{says} says so"]
+    if job.evidence == "action":
+        says = "as you asked"
+    elif job.evidence != "inferred":
+        says += f" says {job.raw}" if job.raw else " says so"
+    parts = [says]
     if job.started is not None and job.ended is not None:
         parts.append(f"after {duration(job.ended - job.started)}")
     if job.exit_code is not None:

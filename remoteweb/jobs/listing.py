@@ -61,7 +61,6 @@ def listing(chosen: Filter, after: Cursor | None = None) -> Listing:
         search(chosen, after) if chosen.text else (queries.page(chosen, after), queries.counts(chosen))
     )
     counts, total = told(counted)
-    submissions = pending_submissions()
     return Listing(
         chosen=chosen,
         sections=_sections(chosen, page),
@@ -69,9 +68,9 @@ def listing(chosen: Filter, after: Cursor | None = None) -> Listing:
         counts=counts,
         total=total,
         tag=tag,
-        seconds=rhythm(submissions),
+        seconds=rhythm(),
         servers=queries.servers(),
-        submissions=submissions,
+        submissions=pending_submissions(),
         is_empty=not page.jobs and not queries.any_job(),
         after=after,
     )
@@ -120,11 +119,10 @@ def said(number: int) -> str:
     return "999+" if number >= queries.COUNTED else str(number)
 
 
-def rhythm(submissions: list[Action]) -> int:
+def rhythm() -> int:
     """How often a page asks for news: seldom when nothing can change soon."""
-    if any(queries.places(queries.EVERYWHERE, group, None, 1) for group in (Group.RUNNING, Group.WAITING)):
-        return POLL_LIVE
-    return POLL_LIVE if any(action.state in queries.OPEN_STATES for action in submissions) else POLL_IDLE
+    live = any(queries.places(queries.EVERYWHERE, group, None, 1) for group in (Group.RUNNING, Group.WAITING))
+    return POLL_LIVE if live or queries.any_open_action() else POLL_IDLE
 
 
 def chips(shown: Listing) -> list[tuple[str, str, str, str]]:

@@ -23,7 +23,10 @@ def register(bp: Blueprint) -> None:
 
 
 def _add_values(state: BlueprintSetupState) -> None:
-    state.app.jinja_env.globals.update(words=words, example_app=APP, example_command=COMMAND)
+    environment = state.app.jinja_env
+    # A line of template code alone leaves no empty line in the page.
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.globals.update(words=words, example_app=APP, example_command=COMMAND)
 
 
 def icon(name: str, tone: str = "") -> Markup:

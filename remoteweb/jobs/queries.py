@@ -177,6 +177,10 @@ def submissions(since: float) -> list[Action]:
     return list(db.session.scalars(statement.options(joinedload(Action.source))))
 
 
+def any_open_action() -> bool:
+    return db.session.scalar(select(Action.id).where(_OPEN).limit(1)) is not None
+
+
 def action(uuid: str) -> Action | None:
     return db.session.scalar(
         select(Action).where(Action.uuid == uuid).options(joinedload(Action.job), joinedload(Action.source))

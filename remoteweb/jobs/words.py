@@ -177,17 +177,17 @@ TONES = {"waiting": "warn", "sending": "warn", "unknown": "warn", "refused": "ba
 _SOON = {
     "cancel": "Cancel at next sync",
     "resubmit": "Run again at next sync",
-    "submit": "Submit at next sync",
+    "submit": "submitted at the next sync",
 }
 _GOING = {
     "cancel": "The cancel is being sent",
     "resubmit": "Being submitted again",
-    "submit": "Being submitted",
+    "submit": "being submitted",
 }
 _OPEN = {
     "cancel": "Cancel sent, not confirmed yet. The next sync asks again",
     "resubmit": "Sent, not confirmed yet. The next sync looks whether it arrived; it is never submitted twice",
-    "submit": "Sent, not confirmed yet. The next sync looks whether it arrived; it is never submitted twice",
+    "submit": "sent, not confirmed yet. The next sync looks whether it arrived; it is never submitted twice",
 }
 
 

@@ -385,8 +385,32 @@ def test_a_page_has_its_landmarks_and_names(jobs: Jobs, phone: Open, path: str) 
 def test_the_example_is_one_tap_and_says_that_it_waits(app: Flask, phone: Open) -> None:
     page = phone("/")
     page.get_by_role("button", name="Submit the example").click()
-    expect(page.get_by_text("A new job for this machine")).to_be_visible()
+    expect(page.get_by_text("New job for this machine")).to_be_visible()
     assert actions(app) == [("submit", "waiting")]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with-script", "without"])
+def test_a_source_is_paused_resumed_and_removed(jobs: Jobs, phone: Open, scripts: bool) -> None:
+    jobs.make("train-7")
+    page = phone("/servers", scripts=scripts)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("strong").get_by_text("Paused", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_text("Remove…").click()
+    page.get_by_role("button", name="Remove remoteJobs-vistrails here").click()
+    expect(page.get_by_text("On the server, everything is as it was")).to_be_visible()
+    page.goto("/")
+    expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
+
+
+def test_after_a_tap_news_comes_often(jobs: Jobs, phone: Open) -> None:
+    """A list in which nothing lives asks seldom: a tap has to change that, or its outcome would come late."""
+    jobs.make("train-7", "failed")
+    page = phone("/")
+    assert page.locator("#poll").get_attribute("hx-trigger") == "every 30s"
+    page.get_by_role("button", name="Run again train-7").click()
+    expect(page.locator("#poll")).to_have_attribute("hx-trigger", "every 5s")
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with-script", "without"])

@@ -286,7 +286,7 @@ def test_the_example_is_asked_of_this_machine_once(app: Flask, client: FlaskClie
         action = db.session.scalars(db.select(Action)).one()
         assert action.source.server.is_local and '"scheduler":"process"' in action.values
         assert db.session.scalars(db.select(SyncRun)).one().server_id == action.source.server_id
-    assert "A new job for this machine: Submit at next sync" in client.get("/").text
+    assert "New job for this machine: submitted at the next sync" in client.get("/").text
 
 
 def test_what_was_asked_for_is_said_in_words(app: Flask, client: FlaskClient, source_id: int) -> None:
