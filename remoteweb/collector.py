@@ -17,9 +17,10 @@ from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
 from remoteweb import changes, confirming, intake, judging, leases, outcomes, runs, trouble
 from remoteweb.database import begin_writing, db
-from remoteweb.leases import Busy, Lease, LeaseLost, TooSoon
+from remoteweb.leases import Lease, LeaseLost, TooSoon
 from remoteweb.models import Server, Source
 from remoteweb.runs import Listener, Progress, SourceResult
+from remoteweb.sources import SourceGone
 from remoteweb.untrusted import line
 
 BUDGET_SECONDS = 60.0
@@ -35,8 +36,8 @@ class SyncResult:
 
     @property
     def is_followed(self) -> bool:
-        """Something was submitted or cancelled: another sync soon shows what became of it."""
-        return any(result.cancelled or result.submitted or result.unknown for result in self.sources)
+        """Something was done, or is not settled yet: another sync soon shows what became of it."""
+        return any(result.is_followed for result in self.sources)
 
     @property
     def sentence(self) -> str:
@@ -255,7 +256,7 @@ def _end_badly(sync: _Sync, error: BaseException) -> None:
     begin_writing()
     sentence = _in_words(error)
     runs.end(sync.progress.run_id, "failed", sentence, list(sync.results.values()))
-    if isinstance(error, Exception) and not isinstance(error, LeaseLost | Busy):
+    if isinstance(error, Exception) and not isinstance(error, LeaseLost | SourceGone):
         trouble.note(sync.lease, sentence, is_login=isinstance(error, LoginError))
     leases.give_back(sync.lease)
     db.session.commit()

@@ -1,7 +1,7 @@
 """The end of a sync's answer: which sources are confirmed by it, and what their lines on the pages say."""
 
 from remotejobs.answer import Answer, SourceAnswer
-from remoteweb import changes, leases
+from remoteweb import changes, leases, sources
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Lease
 from remoteweb.models import Job, Server, Source
@@ -24,7 +24,7 @@ def confirm(
         told = answer.sources[app]
         result.absent, result.error = told.absent, line(told.error, 600)
         if app in ids:
-            source = db.session.get_one(Source, ids[app])
+            source = sources.still_known(ids[app])
             if _confirm_one(source, told, _unanswered(source, answer), result, began_at):
                 moved.append(source)
     changes.publish(moved)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from remotejobs.answer import Chunk
 from remotejobs.records import JobRecord
-from remoteweb import changes, leases
+from remoteweb import changes, leases, sources
 from remoteweb.database import begin_writing, db
 from remoteweb.groups import ASKS_FOR_SECONDS, Group
 from remoteweb.judging import Change, Seen, judge, newest_runs, place, record_changes
@@ -85,7 +85,7 @@ def _judge_under_the_lock(lease: Lease, source_id: int, ids: list[int], seen: Se
 
 
 def _write(source_id: int, records: Sequence[JobRecord], seen: Seen) -> list[Job]:
-    source = db.session.get_one(Source, source_id)
+    source = sources.still_known(source_id)
     known = _known_rows(source_id, [str(record.key) for record in records])
     newest = _newest_with(source_id, records)
     touched = [take_over(source, record, known.setdefault(str(record.key), [])) for record in records]

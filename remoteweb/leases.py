@@ -25,6 +25,8 @@ from remoteweb.models import Server
 # forgotten.
 LEASE_SECONDS = 45.0
 HEARTBEAT_SECONDS = 10.0
+# A lease that ends later than this was made by a clock that has been set back since.
+IMPOSSIBLE_SECONDS = 600.0
 
 
 class Busy(RemoteJobsError):
@@ -110,7 +112,9 @@ def take(server_id: int, owner: str, *, ignore_interval: bool = False) -> Lease:
     """
     now = time.time()
     holder = db.session.scalar(db.select(Server.lease_owner).where(Server.id == server_id)) or ""
-    free = db.or_(Server.lease_owner == "", Server.lease_until < now)
+    free = db.or_(
+        Server.lease_owner == "", Server.lease_until < now, Server.lease_until > now + IMPOSSIBLE_SECONDS
+    )
     if is_dead(holder):
         free = db.or_(free, Server.lease_owner == holder)
     rested = db.or_(

@@ -23,6 +23,7 @@ from remoteweb.models import Action, Job, Server, Source
 from remoteweb.runs import SourceResult
 from remoteweb.untrusted import line
 
+SOON_TRIES = 3
 # In one exchange; the rest waits visibly for the next one.
 BATCH = 500
 # As the server does, by its own clock: a tap of last week is not what its person wants now.
@@ -186,6 +187,8 @@ def _end(action: Action, state: str, sentence: str) -> None:
 
 
 def _count(result: SourceResult, action: Action) -> None:
+    # What does not settle in a few tries (a job that will not die) is asked about at the usual pace.
+    result.is_followed |= action.state == "done" or (action.state == "unknown" and action.tries <= SOON_TRIES)
     if action.state == "done" and action.kind == "cancel":
         result.cancelled += action.evidence != WAS_OVER
     elif action.state == "done":

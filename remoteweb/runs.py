@@ -29,6 +29,7 @@ class SourceResult:
     unknown: int = 0
     unreadable: int = 0
     skipped: int = 0
+    is_followed: bool = False  # the next sync should come soon
     absent: bool = False  # the server has no such folder
     error: str = ""
 

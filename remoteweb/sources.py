@@ -5,6 +5,7 @@ from flask import current_app
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
+from remotejobs.errors import RemoteJobsError
 from remotejobs.records import app_name
 from remoteweb import changes
 from remoteweb.database import begin_writing, db
@@ -13,6 +14,20 @@ from remoteweb.models import Job, Server, Source
 DEFAULT_APP = "remoteJobs-vistrails"
 # No site bans a machine for talking to itself, and a tap on this machine should be carried out soon.
 LOCAL_MIN_INTERVAL = 1.0
+
+
+class SourceGone(RemoteJobsError):
+    """Somebody removed it while it was being synced."""
+
+    def __init__(self) -> None:
+        super().__init__("It was removed here while it was being synced. The next sync leaves it out.")
+
+
+def still_known(source_id: int) -> Source:
+    found = db.session.get(Source, source_id)
+    if found is None:
+        raise SourceGone
+    return found
 
 
 def known(user: str, host: str, port: int) -> Server | None:

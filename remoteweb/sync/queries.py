@@ -11,6 +11,8 @@ from remoteweb.untrusted import line
 
 # A line turns amber when this many syncs in a row did not come.
 MISSED = 3
+# After so long, nobody seems to take a sync that was asked for.
+WAITING_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def _state(
     now: float,
 ) -> tuple[str, str]:
     if current:
-        return "syncing", _going_on(current)
+        return "syncing", _going_on(current, now - server.min_interval)
     if not active:
         return "paused", "Paused. Nothing is asked of it until you resume it."
     if server.needs_person:
@@ -155,9 +157,10 @@ def _interval(server: Server) -> float:
     return max(float(current_app.config[name]), server.min_interval, 20.0)
 
 
-def _going_on(run: SyncRun) -> str:
+def _going_on(run: SyncRun, now: float) -> str:
     if run.state == "waiting":
-        return "Waiting for its turn."
+        is_late = run.asked_at < now - WAITING_SECONDS
+        return "Waiting for the sync worker. Is it running?" if is_late else "Waiting for its turn."
     if run.stage == "writing" and run.total:
         return f"Storing {run.done:,} of {run.total:,} jobs."
     return {"reading": "Reading the records.", "writing": "Storing what changed."}.get(

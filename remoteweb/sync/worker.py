@@ -13,7 +13,7 @@ from pathlib import Path
 from flask import Flask
 
 from remotejobs.errors import RemoteJobsError
-from remoteweb import collector, leases, runs, sources
+from remoteweb import collector, leases, runs, sources, trouble
 from remoteweb.connect import unattended
 from remoteweb.database import db
 from remoteweb.leases import Busy, LeaseLost, TooSoon
@@ -103,14 +103,16 @@ class Worker(threading.Thread):
 
 def is_due(server: Server, now: float, *, soon: bool, config: "dict[str, object]") -> bool:
     """Whether the worker syncs this server now. A person's request overrides back-off and a refused login."""
-    if server.lease_owner and server.lease_until >= now and not leases.is_dead(server.lease_owner):
+    is_held = now <= server.lease_until <= now + leases.IMPOSSIBLE_SECONDS
+    if server.lease_owner and is_held and not leases.is_dead(server.lease_owner):
         return False
     last = server.last_try_at if server.last_try_at is not None and server.last_try_at <= now else 0.0
     if now < last + server.min_interval:
         return False
     if _is_asked_for(server.id):
         return True
-    if server.needs_person or now < server.not_before:
+    # A back-off that ends later than any of ours was made by a clock that has been set back since.
+    if server.needs_person or now < server.not_before <= now + trouble.LONGEST_WAIT:
         return False
     interval = float(str(config["LOCAL_INTERVAL" if server.is_local else "SERVER_INTERVAL"]))
     return soon or now >= last + interval or _has_due_action(server.id, now)

@@ -22,6 +22,7 @@ from remoteweb import changes, collector, intake, leases, runs, sources, trouble
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Busy, LeaseLost, TooSoon
 from remoteweb.models import Job, Server, SyncRun
+from remoteweb.sources import SourceGone
 
 
 @pytest.fixture(autouse=True)
@@ -280,7 +281,7 @@ def test_the_lease_of_a_process_of_this_machine_that_died_is_not_waited_for() ->
     sync()
     host, _, word = leases.new_owner().split(":")
     server = here()
-    server.lease_owner, server.lease_until = f"{host}:{2**22 + 1}:{word}", time.time() + 1000
+    server.lease_owner, server.lease_until = f"{host}:{2**22 + 1}:{word}", time.time() + 100
     db.session.commit()
     sync()
 
@@ -369,6 +370,41 @@ def test_an_answer_that_breaks_off_while_it_is_unpacked_is_a_sentence(
         with pytest.raises(AnswerBroken, match="damaged"):
             sync()
     assert sync().sources[0].jobs == 1
+
+
+def test_a_source_that_is_removed_while_it_is_synced_is_gone_and_no_trouble(home: Any) -> None:
+    registry = Registry(home)
+    for number in range(1, 1201):
+        registry.settings(f"{number:032x}_1", name=f"job {number}")
+
+    def remove(stage: str, done: int, total: int | None) -> None:
+        found = sources.find_here(APP)
+        if stage == "writing" and done and found:
+            sources.forget(found.id)
+
+    with pytest.raises(SourceGone):
+        sync(listener=remove)
+    assert db.session.scalar(db.select(Job.id)) is None
+    assert (here().failures, here().lease_owner) == (0, "")
+
+
+def test_a_lease_from_a_clock_that_was_set_back_holds_nobody_up() -> None:
+    submit()
+    sync()
+    server = here()
+    server.lease_owner, server.lease_until = "elsewhere:77:x", time.time() + 86400
+    db.session.commit()
+    sync()
+
+
+def test_what_does_not_settle_is_soon_asked_about_at_the_usual_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = submit("sleep 30")
+    sync()
+    ask(job(key), "cancel")
+    changed_answer(monkeypatch, lambda answer: answer.outcomes.clear())
+    assert [sync().is_followed for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_write_that_fails_in_the_middle_leaves_the_cursor_behind(

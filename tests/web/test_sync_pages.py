@@ -60,6 +60,13 @@ def test_with_htmx_the_bar_comes_back_and_asks_again_while_it_runs(
     assert "every 1s" not in client.get("/sync", headers=HTMX).text
 
 
+def test_a_sync_that_nobody_takes_says_so(client: FlaskClient, source: Source) -> None:
+    client.post("/sync")
+    waiting()[0].asked_at -= 60
+    db.session.commit()
+    assert line().sentence == "Waiting for the sync worker. Is it running?"
+
+
 def test_two_taps_are_one_sync(client: FlaskClient, source: Source) -> None:
     client.post("/sync")
     client.post("/sync", headers=HTMX)

@@ -66,6 +66,7 @@ def due(row: Server, *, soon: bool = False) -> bool:
         ({"last_try_at": -61.0, "min_interval": 120.0}, False),
         ({"last_try_at": -61.0, "not_before": 30.0}, False),
         ({"last_try_at": -61.0, "not_before": -1.0}, True),
+        ({"last_try_at": -61.0, "not_before": 86400.0}, True),  # the same clock
         ({"last_try_at": -61.0, "needs_person": "A password."}, False),
         ({"last_try_at": -61.0, "lease_owner": "elsewhere:1:x", "lease_until": 30.0}, False),
         ({"last_try_at": -61.0, "lease_owner": "elsewhere:1:x", "lease_until": -1.0}, True),
@@ -83,7 +84,7 @@ def test_when_a_server_is_due(columns: dict[str, Any], expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "columns", [{}, {"not_before": 3600.0}, {"needs_person": "A password."}, {"last_try_at": -11.0}]
+    "columns", [{}, {"not_before": 3000.0}, {"needs_person": "A password."}, {"last_try_at": -11.0}]
 )
 def test_a_person_who_asks_is_not_made_to_wait_for_a_back_off(columns: dict[str, Any]) -> None:
     row = server(**columns)

@@ -337,6 +337,22 @@ def test_on_a_terminal_it_asks_for_name_and_password_after_the_keys_were_refused
     assert not any(keys.password.encode() in content for content in left)
 
 
+def test_of_a_known_login_only_the_password_is_asked(keys: Sshd, home: Path, database: Path) -> None:
+    assert run("update-database", APP, keys.destination).returncode == 0
+    (home / ".ssh" / "id_ed25519").unlink()
+    time.sleep(1)  # the server's shortest interval
+    terminal = Terminal("update-database")
+    terminal.expect(f"Password of {keys.user}:")
+    terminal.type(f"{keys.password}\n")
+    assert terminal.end() == 0, terminal.shown
+    assert "User name" not in terminal.shown
+
+
+def test_a_folder_that_is_not_there_yet_is_said(home: Path) -> None:
+    assert "no folder ~/.nothing-yet there" in run("update-database", "nothing-yet").stdout
+    assert not (home / ".nothing-yet").exists()
+
+
 def test_keys_that_let_in_are_not_asked_about(keys: Sshd) -> None:
     terminal = Terminal("update-database", APP, keys.destination)
     assert terminal.end() == 0

@@ -1,0 +1,96 @@
+"""The commands as a person or cron runs them: processes of their own, with and without a terminal."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "remoteweb"]
+
+
+def environment() -> dict[str, str]:
+    # From any folder, as cron would; warnings are errors here too.
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "COLUMNS": "200"}
+
+
+def run(*arguments: str, given: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Without a terminal, as cron does."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        cwd=cwd or Path(os.environ["HOME"]),
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def begin(*arguments: str) -> "subprocess.Popen[str]":
+    """Goes on in the background; interrupt it with `interrupt`."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=os.environ["HOME"],
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+class Terminal:
+    """A command on a terminal: what it shows is waited for, what is typed is sent."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(os.environ["HOME"])
+            os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment())
+        self.shown = ""
+        self._closed = False
+
+    def expect(self, text: str, seconds: float = 30.0) -> None:
+        until = time.monotonic() + seconds
+        while text not in self.shown:
+            left = until - time.monotonic()
+            assert left > 0 and self._read(left), f"{text!r} was not shown, but: {self.shown}"
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def end(self, typing: str = "") -> int:
+        """Its exit code. `typing` is sent again and again: a program that just asks may drop what came too early."""
+        until = time.monotonic() + 60
+        while not self._closed:
+            assert time.monotonic() < until, self.shown
+            if not self._read(0.5) and typing and not self._closed:
+                self.type(typing)
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return False
+        try:
+            piece = os.read(self.fd, 4096)
+        except OSError:  # Linux: the other end was closed
+            piece = b""
+        self._closed = not piece
+        self.shown += piece.decode(errors="replace")
+        return bool(piece)
