@@ -6,22 +6,20 @@ a page may then hold few rows, and still say where the next one begins.
 
 import re
 
-from sqlalchemy import ColumnElement, bindparam, or_, select, text
+from sqlalchemy import ColumnElement, or_, select, text
 from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.sql.elements import TextClause
 
 from remoteweb.database import db
 from remoteweb.groups import Group
 from remoteweb.jobs.filters import Cursor, Filter
-from remoteweb.jobs.queries import COUNTED, PAGE, Page, in_order, places, scopes, seen, source_ids
+from remoteweb.jobs.queries import PAGE, Page, in_order, places, scopes, seen, source_ids
 from remoteweb.models import Job
 
 TRIGRAM = 3  # letters: shorter words are not in that index; alone, they are looked for where names begin
+SORTED = 500  # matches that are looked up and sorted; with more, the list is walked
 STRETCH = 300  # rows that one page walks at most
 
-_MATCHES: TextClause = text(
-    "SELECT rowid FROM job_search WHERE job_search MATCH :words LIMIT :limit"
-).bindparams(bindparam("limit", COUNTED + 1))
+_MATCHES = text("SELECT rowid FROM job_search WHERE job_search MATCH :words LIMIT :limit")
 
 
 def search(chosen: Filter, after: Cursor | None = None) -> tuple[Page, dict[Group, int] | None]:
@@ -43,22 +41,24 @@ def _long(words: list[str]) -> list[str]:
     return [word for word in words if len(word) >= TRIGRAM]
 
 
-def _few_matches(words: str) -> list[int] | None:
+def _few_matches(wanted: str) -> list[int] | None:
     """The ids that match, or None if they are too many to sort."""
-    long = _long(words.split())
-    if not _is_sqlite() or not long:
-        # PostgreSQL's trigram index is used by ILIKE itself, and on both the beginning of a name has its own index.
-        found = seen(select(Job.id)).where(*_conditions(words)).limit(COUNTED + 1)
-        ids = list(db.session.scalars(found))
-    else:
+    long = _long(wanted.split())
+    found = seen(select(Job.id)).where(*_conditions(wanted))
+    if _is_sqlite() and long:
         # Quoted, so that a search is words and never FTS5's own syntax.
         quoted = " ".join('"' + word.replace('"', '""') + '"' for word in long)
-        ids = list(db.session.scalars(_MATCHES, {"words": quoted}))
-    return ids if len(ids) <= COUNTED else None
+        ids = list(db.session.scalars(_MATCHES, {"words": quoted, "limit": SORTED + 1}))
+        if len(ids) <= SORTED and len(long) < len(wanted.split()):
+            ids = list(db.session.scalars(found.where(Job.id.in_(ids))))
+    else:
+        # PostgreSQL's trigram index is used by ILIKE itself, and on both the beginning of a name has its own index.
+        ids = list(db.session.scalars(found.limit(SORTED + 1)))
+    return ids if len(ids) <= SORTED else None
 
 
 def _picked(chosen: Filter, after: Cursor | None, ids: list[int]) -> tuple[Page, dict[Group, int]]:
-    statement = seen(select(Job.group, Job.change, Job.id)).where(Job.id.in_(ids), *_conditions(chosen.text))
+    statement = seen(select(Job.group, Job.change, Job.id)).where(Job.id.in_(ids))
     if chosen.server is not None:
         statement = statement.where(Job.source_id.in_(source_ids(chosen.server)))
     found = [Cursor(*row) for row in db.session.execute(statement)]
@@ -89,8 +89,8 @@ def _walked(chosen: Filter, after: Cursor | None) -> Page:
     return Page(in_order(at.id for at in found[:PAGE]), more)
 
 
-def _conditions(text: str) -> list[ColumnElement[bool]]:
-    words = text.split()
+def _conditions(wanted: str) -> list[ColumnElement[bool]]:
+    words = wanted.split()
     condition = _anywhere if _long(words) else _at_the_beginning
     return [condition(re.sub(r"([\\%_])", r"\\\1", word)) for word in words]
 

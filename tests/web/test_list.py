@@ -146,7 +146,7 @@ def test_a_common_word_is_walked_and_finds_every_job_once(
     app: Flask, client: FlaskClient, alps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More matches than are sorted: pages may be short, but together they are whole."""
-    monkeypatch.setattr("remoteweb.jobs.searching.COUNTED", 20)
+    monkeypatch.setattr("remoteweb.jobs.searching.SORTED", 20)
     monkeypatch.setattr("remoteweb.jobs.searching.STRETCH", 7)
     fill(app, alps, *((("train" if i % 4 == 0 else "other") + f"-{i}", "done") for i in range(120)))
     seen, address, pages = [], "/?q=train", 0
@@ -248,3 +248,19 @@ def test_the_age_of_a_live_row_is_that_of_its_source(app: Flask, client: FlaskCl
     stamp = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() - 60))
     assert re.search(rf'queue, <time class="ago" datetime="{stamp}[^"]*" data-of="s{alps}">', page)
     assert re.search(rf'<span id="s{alps}" hidden><time class="at" datetime="{stamp}', page)
+
+
+def test_a_failed_sync_keeps_the_last_list_and_says_how_old_it_is(
+    app: Flask, client: FlaskClient, alps: int
+) -> None:
+    fill(app, alps, ("r1", "running"))
+    with app.app_context():
+        rows.begin_writing()
+        server = db.session.get_one(rows.Source, alps).server
+        server.error, server.error_since = "Could not reach alps. It is tried again.", time.time()
+        db.session.commit()
+    page = client.get("/").text
+    assert names(page) == ["r1"]
+    bar = page[page.index('id="bar"') :]
+    assert re.search(r'Last known <time class="ago"', bar)
+    assert '<span class="warn">alps: Could not reach alps. It is tried again.</span>' in bar
