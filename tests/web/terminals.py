@@ -60,7 +60,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(os.environ["HOME"])
-            os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment())
+            os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment())  # noqa: S606
         self.shown = ""
         self._closed = False
 
