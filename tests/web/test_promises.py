@@ -25,6 +25,8 @@ COMMANDS = (
     "remoteweb.__main__",
     "remoteweb.cli",
     "remoteweb.update_command",
+    "remoteweb.attended",
+    "remoteweb.dry_run",
     "remoteweb.terminal",
     "remoteweb.serve",
 )
