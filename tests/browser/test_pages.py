@@ -148,6 +148,20 @@ def test_scrolling_brings_every_row_once_and_a_poll_takes_none_away(jobs: Jobs, 
     expect(page.locator("#g3 .name")).to_have_text(["job-79"])
 
 
+def test_a_page_that_fails_leaves_its_link(jobs: Jobs, phone: Open, excused: list[str]) -> None:
+    excused.append("500")
+    for i in range(35):
+        jobs.make(f"job-{i}")
+    page = phone("/")
+    page.route("**/?after=*", lambda route: route.fulfill(status=500, body=""))
+    page.mouse.wheel(0, 20_000)
+    page.wait_for_timeout(500)
+    expect(page.locator(".job")).to_have_count(30)
+    page.unroute("**/?after=*")
+    page.get_by_role("link", name="More").click()
+    expect(page.locator(".job")).to_have_count(5)
+
+
 def test_without_script_the_pages_are_links(jobs: Jobs, phone: Open) -> None:
     for i in range(35):
         jobs.make(f"job-{i}")
@@ -252,9 +266,7 @@ def test_without_script_search_and_filters_are_links_and_forms(jobs: Jobs, phone
     assert "q=train" in page.url and "view=running" in page.url
 
 
-def test_offline_says_so_and_loses_nothing(
-    app: Flask, jobs: Jobs, phone: Open, excused: list[str]
-) -> None:
+def test_offline_says_so_and_loses_nothing(app: Flask, jobs: Jobs, phone: Open, excused: list[str]) -> None:
     excused += ["ERR_INTERNET_DISCONNECTED", "Failed to fetch"]
     job = jobs.make("train-7")
     page = phone("/")
