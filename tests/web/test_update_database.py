@@ -8,13 +8,17 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from cluster.sshd import Sshd
-from web.syncing import APP, Registry, submit
+from flask import Flask
+from web.syncing import APP, Registry, again, ask, job, submit
 from web.terminals import Terminal, begin, interrupt, run
+
+from remoteweb import sources
 
 HASH = "0123456789abcdef0123456789abcdef"
 
@@ -22,6 +26,13 @@ HASH = "0123456789abcdef0123456789abcdef"
 @pytest.fixture
 def database(home: Path) -> Path:
     return home / ".local" / "state" / "remoteweb" / "remoteweb.sqlite"
+
+
+@pytest.fixture
+def invoke(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command in this process, for what needs neither a terminal nor an end of the process; no intervals."""
+    monkeypatch.setattr(sources, "LOCAL_MIN_INTERVAL", 0.0)
+    return lambda *arguments: app.test_cli_runner().invoke(args=["update-database", *arguments])
 
 
 def rows(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -80,10 +91,9 @@ def test_flask_has_the_same_command(home: Path) -> None:
     assert ended.stdout.startswith("this machine: 0 jobs")
 
 
-def test_results_as_json_are_one_document(home: Path) -> None:
+def test_results_as_json_are_one_document(invoke: Callable[..., Result]) -> None:
     submit("exit 0")
-    ended = run("update-database", "--json")
-    (result,) = json.loads(ended.stdout)
+    (result,) = json.loads(invoke("--json").stdout)
     assert (result["server"], result["app"], result["jobs"], result["exit_code"]) == (
         "this machine",
         APP,
@@ -92,9 +102,9 @@ def test_results_as_json_are_one_document(home: Path) -> None:
     )
 
 
-def test_quiet_is_quiet(home: Path) -> None:
-    ended = run("update-database", "--quiet")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+def test_quiet_is_quiet(invoke: Callable[..., Result]) -> None:
+    ended = invoke("--quiet")
+    assert (ended.exit_code, ended.output) == (0, "")
 
 
 def test_verbose_says_which_database_is_used(home: Path, database: Path) -> None:
@@ -114,10 +124,12 @@ def test_verbose_says_which_database_is_used(home: Path, database: Path) -> None
         ([APP, "alps", "--timeout", "0"], "--timeout"),
     ],
 )
-def test_wrong_usage_gets_a_sentence_and_exit_status_2(home: Path, arguments: list[str], words: str) -> None:
-    ended = run("update-database", *arguments)
-    assert ended.returncode == 2 and words in ended.stderr
-    assert "Traceback" not in ended.stderr and "secret" not in ended.stderr
+def test_wrong_usage_gets_a_sentence_and_exit_status_2(
+    invoke: Callable[..., Result], arguments: list[str], words: str
+) -> None:
+    ended = invoke(*arguments)
+    assert ended.exit_code == 2 and words in ended.stderr
+    assert ended.stdout == "" and "secret" not in ended.stderr
 
 
 def test_a_server_is_one_connection_and_one_command(keys: Sshd, database: Path) -> None:
@@ -243,44 +255,34 @@ def test_a_killed_sync_stands_in_nobodys_way(home: Path, database: Path, silent:
     assert is_whole(database)
 
 
-def test_with_several_sources_one_failure_is_1(home: Path) -> None:
+def test_with_several_sources_one_failure_is_1(invoke: Callable[..., Result], home: Path) -> None:
     for app in ("one", "two"):
         submit("exit 0", app=app)
-        assert run("update-database", app).returncode == 0
-        time.sleep(1)
-    assert run("update-database").returncode == 0
+        assert invoke(app).exit_code == 0
+    assert invoke().exit_code == 0
     (home / ".one" / "version").write_text("remotejobs 99\n")
-    time.sleep(1)
-    ended = run("update-database")
-    assert ended.returncode == 1
+    ended = invoke()
+    assert ended.exit_code == 1
     assert "this machine one: ~/.one on this machine was written by a newer version" in ended.stderr
     assert ended.stdout.startswith("this machine two: 1 job, ")
 
 
-def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(home: Path, database: Path) -> None:
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(
+    app: Flask, invoke: Callable[..., Result]
+) -> None:
     key = submit("sleep 30", name="long \x1b[31m job")
-    run("update-database")
-    (job_id, pid) = rows(database, "SELECT id, scheduler_id FROM job")[0]
-    now = time.time()
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute(
-            'INSERT INTO action (uuid, idem_key, source_id, job_id, kind, "values", revision, asked_by, asked_at,'
-            " not_before, state, lease_until, fence, tries, outcome, evidence, new_key)"
-            " VALUES ('00000000-0000-4000-8000-000000000001', 'k', 1, ?, 'cancel', '{}', 1, '', ?, ?, 'waiting',"
-            " 0, 0, 0, '', '', '')",
-            (job_id, now, now),
-        )
-    ended = run("update-database", "--dry-run")
-    assert (ended.returncode, ended.stdout) == (
-        0,
-        f"this machine: would cancel long \ufffd[31m job ({pid})\n",
-    )
-    assert rows(database, "SELECT state, tries FROM action") == [("waiting", 0)]
-    (planned,) = json.loads(run("update-database", "--dry-run", "--json").stdout)
+    invoke()
+    with app.app_context():
+        action = ask(job(key), "cancel")
+        pid = action.job.scheduler_id if action.job else ""
+    ended = invoke("--dry-run")
+    assert (ended.exit_code, ended.stdout) == (0, f"this machine: would cancel long \ufffd[31m job ({pid})\n")
+    (planned,) = json.loads(invoke("--dry-run", "--json").stdout)
     assert (planned["action"], planned["key"]) == ("cancel", key)
-    time.sleep(1)
-    assert "1 cancelled" in run("update-database").stdout
-    assert run("update-database", "--dry-run").stdout == "Nothing would be sent.\n"
+    with app.app_context():
+        assert (again(action).state, action.tries) == ("waiting", 0)
+    assert "1 cancelled" in invoke().stdout
+    assert invoke("--dry-run").stdout == "Nothing would be sent.\n"
 
 
 def test_a_database_of_a_newer_version_is_refused(home: Path, database: Path) -> None:
@@ -348,8 +350,8 @@ def test_of_a_known_login_only_the_password_is_asked(keys: Sshd, home: Path, dat
     assert "User name" not in terminal.shown
 
 
-def test_a_folder_that_is_not_there_yet_is_said(home: Path) -> None:
-    assert "no folder ~/.nothing-yet there" in run("update-database", "nothing-yet").stdout
+def test_a_folder_that_is_not_there_yet_is_said(invoke: Callable[..., Result], home: Path) -> None:
+    assert "no folder ~/.nothing-yet there" in invoke("nothing-yet").stdout
     assert not (home / ".nothing-yet").exists()
 
 
