@@ -24,6 +24,9 @@ from remoteweb.sources import SourceGone
 from remoteweb.untrusted import line
 
 BUDGET_SECONDS = 60.0
+# Of writing without a gap, and the gap.
+WORK_SECONDS = 0.15
+GAP_SECONDS = 0.06
 
 ShellFactory = Callable[[Server], Shell]
 
@@ -46,12 +49,29 @@ class SyncResult:
         return " ".join(f"{result.app}: {result.sentence}." for result in self.sources) or "Nothing to sync."
 
 
+class _Pause:
+    """SQLite has one write lock and no queue before it: who waits looks again now and then, up to 0.1 s apart.
+
+    A long series of transactions would hardly ever be caught between two of them, so it leaves gaps for taps.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._needed = db.engine.dialect.name == "sqlite"
+
+    def take(self) -> None:
+        if self._needed and time.monotonic() - self._since > WORK_SECONDS:
+            time.sleep(GAP_SECONDS)
+            self._since = time.monotonic()
+
+
 @dataclass(slots=True)
 class _Sync:
     """What the steps of one sync hand on."""
 
     lease: Lease
     progress: Progress
+    pause: "_Pause"
     wanted: list[str]  # apps
     began_at: float
     results: dict[str, SourceResult] = field(default_factory=dict)
@@ -82,7 +102,7 @@ def collect(
     lease, run_id = _begin(
         server_id, owner, asked_by, apps, listener, wait=wait, ignore_interval=ignore_interval
     )
-    sync = _Sync(lease, Progress(run_id, listener), [], time.time())
+    sync = _Sync(lease, Progress(run_id, listener), _Pause(), [], time.time())
     with leases.kept(lease):
         try:
             sync.wanted = apps if apps is not None else _active_apps(server_id)
@@ -226,6 +246,7 @@ def _store(sync: _Sync, source_id: int, told: SourceAnswer, seen: judging.Seen) 
         for done, changed in intake.store(sync.lease, source_id, chunk, seen):
             sync.results[told.app].changed += changed
             sync.progress.add(done, changed)
+            sync.pause.take()
 
 
 def _chunks(told: SourceAnswer) -> Iterator[Chunk]:
