@@ -1,11 +1,12 @@
 """One request out, one answer in: what a sync asks of a server, and what it is told.
 
 The other end is the probe (`probe/*.sh` with the schedulers' `.sh` files): a fixed program. It is sent along each time,
-packed into one argument (a heredoc would need room in the server's /tmp); all that varies is data on standard input.
+packed into one argument (a heredoc would need room in the server's /tmp), without the part that acts where nothing is to
+be done; all that varies is data on standard input.
 """
 
 import base64
-import gzip
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from remotejobs.schedulers import SCHEDULERS
 from remotejobs.shell import Shell
 
 _HERE = Path(__file__).resolve().parent
-_PROBE = ("registry", "records", "queue", "cancel", "submit", "main")
+_LOOKING = ("registry", "records", "queue", "main")
+_ACTING = ("registry", "records", "queue", "cancel", "submit", "main")
 ANSWER_LIMIT = 1 << 30  # bytes; more than a hundred times what 100,000 records take
 
 
@@ -86,7 +88,7 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     word = secrets.token_hex(8)
     sent_at = time.time()
     output = shell.run(
-        command(), encode(request, word), timeout=request.budget + 30.0, progress=progress, limit=ANSWER_LIMIT
+        command(acts=bool(request.actions or request.questions)), encode(request, word), timeout=request.budget + 30.0, progress=progress, limit=ANSWER_LIMIT
     )
     return read_answer(output, request_cursors(request), word, sent_at, str(shell))
 
@@ -128,20 +130,26 @@ def _b64(text: str) -> str:
 
 
 @cache
-def command() -> str:
+def command(acts: bool = True) -> str:
     """The command line that runs the probe under any login shell (sh, bash, csh, fish)."""
-    return packed(_program())
+    schedulers = "".join((_HERE / "schedulers" / f"{name}.sh").read_text() for name in SCHEDULERS)
+    parts = "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in (_ACTING if acts else _LOOKING))
+    head = f"KINDS='{' '.join(SCHEDULERS)}'\n"
+    if acts:
+        wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
+        head += f"remotejobs_wrapper='{wrapper}'\n"
+    return packed(head + _bare(schedulers + parts))
 
 
 def packed(program: str) -> str:
-    text = base64.b64encode(gzip.compress(program.encode(), mtime=0)).decode()
-    return f"""exec /bin/sh -c 'eval "`echo {text} | base64 -d | gzip -dc`"'"""
+    """As one word between quotes that every login shell takes alike. The shell unpacks it without starting a process."""
+    # A backslash, a quote, a line's end and csh's `!` mean different things to different shells between quotes.
+    for character in "\\'!":
+        program = program.replace(character, f"\\0{ord(character):03o}")
+    word = program.replace("\n", "\\n")
+    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{word}'"""
 
 
-def _program() -> str:
-    wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
-    schedulers = [(_HERE / "schedulers" / f"{name}.sh").read_text() for name in SCHEDULERS]
-    head = f"KINDS='{' '.join(SCHEDULERS)}'\nremotejobs_wrapper='{wrapper}'\n"
-    return (
-        head + "".join(schedulers) + "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in _PROBE)
-    )
+def _bare(program: str) -> str:
+    """Without comments, empty lines and indentation: none of them stands for itself in a text of ours."""
+    return re.sub(r"(?m)^(?:[ ]+|[ ]*#.*\n|\n)+", "", program)

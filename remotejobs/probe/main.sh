@@ -43,12 +43,14 @@ all_records() {
 # queues: each scheduler that has an open job of ours here, or a job to cancel, is asked once.
 queues() {
   for _kind in $KINDS; do
-    printf '%s\n' "$open" | grep -q "^[^ ]* $_kind " || { [ -n "$cancels" ] && here "$_kind"; } || continue
+    has_open "$_kind" || { [ -n "$cancels" ] && here "$_kind"; } || continue
     ask "$_kind"
     keep "$_kind"
     eval "answer_$_kind=\$answer asked_$_kind=\$asked cluster_$_kind=\$cluster"
   done
 }
+
+has_open() { case $open in *" $1 "*) printf '%s\n' "$open" | grep -q "^[^ ]* $1 " ;; *) return 1 ;; esac; }
 
 all_submissions() {
   IFS=$NL
@@ -111,8 +113,9 @@ main() {
   sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told= seen= known=
   read_request </dev/stdin || { echo "remotejobs: the request was cut"; exit 65; }
   exec </dev/null
-  say hello "$PROBE" "$NOW" "$HOST" "$(uname -s)"
-  case $(uname -s) in Linux) ;; *) say trouble not-linux; say bye; exit ;; esac
+  echo  # login files may have printed something without an end of line
+  say hello "$PROBE" "$NOW" "$HOST" "$SYSTEM"
+  case $SYSTEM in Linux) ;; *) say trouble not-linux; say bye; exit ;; esac
   all_records
   queues
   [ -z "$cancels" ] || { cancels; say closed cancels 0; }

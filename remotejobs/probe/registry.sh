@@ -7,12 +7,16 @@
 # Answer: every line of ours begins with WORD, which is random per request; lines of content begin with `|`.
 # What precedes the first such line (banners, rc files) is noise. A part counts only with its `closed ... 0` line.
 
-LC_ALL=C TZ=UTC PROBE=1 HOST=$(uname -n) NOW=$(date +%s) STARTED=$NOW
+# Each process that is started here costs a millisecond or two: what the shell can do itself, it does.
+LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) STARTED=$NOW
 export LC_ALL TZ
+unset CDPATH  # or `cd .app` might go elsewhere
 umask 077
 set -f
-TAB=$(printf '\t') NL='
+TAB='	' NL='
 '
+[ -r /proc/sys/kernel/hostname ] && read -r HOST </proc/sys/kernel/hostname && [ -n "$HOST" ] || HOST=$(uname -n)
+[ -r /proc/sys/kernel/ostype ] && read -r SYSTEM </proc/sys/kernel/ostype && [ -n "$SYSTEM" ] || SYSTEM=$(uname -s)
 HOST=${HOST%%.*}
 
 say() { printf '%s %s\n' "$WORD" "$*"; }
@@ -34,7 +38,7 @@ is_hash() { case $1 in *[!0-9a-f]*) return 1 ;; esac; [ ${#1} -eq 32 ]; }
 is_number() { case $1 in '' | 0* | *[!0-9]*) return 1 ;; esac; [ ${#1} -le 6 ]; }
 is_key() { is_hash "${1%_*}" && is_number "${1##*_}"; }
 is_uuid() { case $1 in *[!0-9a-f-]*) return 1 ;; esac; [ ${#1} -eq 36 ]; }
-is_kind() { case " $KINDS " in *" $1 "*) return 0 ;; esac; return 1; }
+is_kind() { case $1 in *[!a-z]*) return 1 ;; esac; case " $KINDS " in *" $1 "*) return 0 ;; esac; return 1; }
 
 # ---- the registry: ~/.APP ----
 # enter APP: makes it the working folder. 0: in it. 1: there is none (nothing is made by looking). 2: trouble, in $trouble.
@@ -44,12 +48,15 @@ enter() {
   case $HOME in /*) ;; *) trouble='no-home'; return 2 ;; esac
   cd "$HOME" 2>/dev/null || { trouble='no-home'; return 2; }
   [ -e ".$1" ] || [ -h ".$1" ] || return 1
-  cd ".$1" 2>/dev/null || { trouble='closed'; return 2; }
-  R=$(pwd -P)
+  [ -d ".$1" ] || [ -h ".$1" ] || { trouble='foreign'; return 2; }
+  cd -P ".$1" 2>/dev/null || { trouble='closed'; return 2; }
+  R=$PWD
   # The path goes into directive lines and scripts; spaces and quotes there would be read by others.
   case $R in *[!A-Za-z0-9/._@+,:=~-]*) trouble='bad-path'; return 2 ;; esac
-  if [ -r version ]; then
-    IFS= read -r _version <version
+  if [ -f version ] && [ -r version ]; then
+    # The second line tells this registry from another one with the same names in it; a cursor of that one is none here.
+    { IFS= read -r _version; IFS= read -r made; } <version
+    case $made in *[!0-9a-f]*) made= ;; esac
     case $_version in
       'remotejobs 1') [ -d settings ] && [ -d facts ]; return ;;  # else it is just being made
       'remotejobs '[0-9]*) trouble='newer' ;;
@@ -58,8 +65,8 @@ enter() {
     return 2
   fi
   [ -r . ] && [ -z "$(ls -A 2>/dev/null | grep -v '^\.version\.')" ] && return 1
-  [ -r version ] && { enter "$1"; return; }  # made just now
-  [ -e version ] && trouble='closed' || trouble='foreign'
+  [ -f version ] && [ -r version ] && { enter "$1"; return; }  # made just now
+  if [ -r . ] && [ ! -f version ]; then trouble='foreign'; else trouble='closed'; fi
   return 2
 }
 
@@ -72,7 +79,7 @@ make() {
   [ -d "$HOME/.$1" ] || { [ -w "$HOME" ] || trouble='read-only'; return 1; }
   cd "$HOME/.$1" || return 1
   if [ ! -s version ]; then
-    printf 'remotejobs 1\n' >".version.$WORD" && [ -s ".version.$WORD" ] && ln ".version.$WORD" version 2>/dev/null
+    printf 'remotejobs 1\n%s\n' "$WORD" >".version.$WORD" && [ -s ".version.$WORD" ] && ln ".version.$WORD" version 2>/dev/null
     rm -f ".version.$WORD"
   fi
   mkdir -p runs sealed actions trash hosts && mkdir -p facts settings  # these last: they say that it is whole
