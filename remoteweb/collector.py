@@ -73,6 +73,7 @@ class _Sync:
     progress: Progress
     pause: "_Pause"
     wanted: list[str]  # apps
+    is_named: bool  # by a person, so one that is not known yet becomes known
     began_at: float
     results: dict[str, SourceResult] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)  # ids of the sources that are known by now
@@ -102,7 +103,7 @@ def collect(
     lease, run_id = _begin(
         server_id, owner, asked_by, apps, listener, wait=wait, ignore_interval=ignore_interval
     )
-    sync = _Sync(lease, Progress(run_id, listener), _Pause(), [], time.time())
+    sync = _Sync(lease, Progress(run_id, listener), _Pause(), [], apps is not None, time.time())
     with leases.kept(lease):
         try:
             sync.wanted = apps if apps is not None else _active_apps(server_id)
@@ -224,9 +225,14 @@ def _take_in(sync: _Sync, answer: Answer) -> None:
 
 
 def _meet(sync: _Sync, answer: Answer) -> None:
-    """A source whose first answer this is becomes known here."""
+    """A source that was named, and whose first answer this is, becomes known here."""
     sync.known = {app: source.id for app, source in _sources(sync).items()}
     db.session.rollback()
+    if not sync.is_named:
+        # One that is gone was removed while we asked: its answer must not bring it back.
+        sync.wanted = [app for app in sync.wanted if app in sync.known]
+        sync.results = {app: sync.results[app] for app in sync.wanted}
+        return
     if all(app in sync.known or answer.sources[app].error for app in sync.wanted):
         return
     begin_writing()

@@ -388,6 +388,23 @@ def test_a_source_that_is_removed_while_it_is_synced_is_gone_and_no_trouble(home
     assert (here().failures, here().lease_owner) == (0, "")
 
 
+def test_a_source_that_is_removed_while_its_server_is_asked_does_not_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for app in ("one", "two"):
+        submit(f"echo {app}", app=app)
+        sync([app])
+
+    def remove(_: Answer) -> None:
+        found = sources.find_here("one")
+        assert found and sources.forget(found.id)
+
+    with monkeypatch.context() as patch:
+        changed_answer(patch, remove)
+        assert [one.app for one in sync().sources] == ["two"]
+    assert sources.find_here("one") is None and sources.find_here("two") is not None
+
+
 def test_a_lease_from_a_clock_that_was_set_back_holds_nobody_up() -> None:
     submit()
     sync()
