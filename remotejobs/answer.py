@@ -1,27 +1,17 @@
-"""A server's answer: spooled, its closing lines checked, then handed out in chunks. Everything in it is hostile."""
+"""A server's answer: spooled and checked (reader.py), then handed out in chunks. Everything in it is hostile."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-from remotejobs import sentences
-from remotejobs.cursor import Cursor
-from remotejobs.errors import AnswerBroken, RemoteJobsError, ServerProblem
-from remotejobs.packed import Packed, PackedFile
-from remotejobs.records import JobKey, JobRecord, clean, read_fact, read_settings
+from remotejobs.cursor import SUM, Cursor
+from remotejobs.errors import AnswerBroken
+from remotejobs.packed import Packed
+from remotejobs.records import JobKey, JobRecord, parse_file_name, read_fact, read_settings
 
-LINE_LIMIT = 1 << 20  # bytes of one line of ours
 CHUNK_RECORDS = 1000  # the most that is handed out, and stored, at once
-
-
-class ShellOutput(Protocol):
-    """What shell.run gives; `status` None: it is not known how the command ended."""
-
-    status: int | None
-    stdout: BinaryIO
-    stderr: bytes
-    size: int
+_BUCKET = re.compile(rf"([0-9a-f]) ({SUM})\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +60,10 @@ class SourceAnswer:
     total_sum: str = ""
     packed: list[Packed] = field(default_factory=list)
     batches: list[Packed] = field(default_factory=list)
-    skipped: int = 0  # names and files that are no valid records
+    skipped: int = 0  # names that are no valid records
     unreadable: int = 0  # names whose content could not be read whole: asked for again next time
+    damaged: int = 0  # sealed batches of which that is true
+    buckets: str | None = None  # those that have records, where the server's list is not the one that we know
 
     @property
     def total(self) -> int:
@@ -79,13 +71,29 @@ class SourceAnswer:
         return sum(part.records for part in (*self.packed, *self.batches))
 
     def chunks(self) -> Iterator[Chunk]:
-        """Reads the spooled answer as it goes; each chunk's cursor says what has arrived with it and before it."""
-        cursor, self.unreadable = self.cursor, 0
+        """Reads the spooled answer as it goes; each chunk's cursor says what has arrived with it and before it.
+
+        Raises AnswerBroken where a part turns out to be none of ours; the chunks before it count.
+        """
+        self.unreadable = self.damaged
+        try:
+            yield from self._chunks()
+        except ValueError as error:
+            raise AnswerBroken(f"The records of {self.app} cannot be read: {error}.") from error
+
+    def _chunks(self) -> Iterator[Chunk]:
+        cursor, all_whole = self.cursor, True
+        there = cursor.buckets if self.buckets is None else self.buckets
+        for bucket in sorted(set(cursor.buckets) - set(there)):
+            # All of its records were sealed, or are gone: they are not among the live ones any more.
+            cursor = cursor.with_bucket(bucket, "")
+            yield Chunk(f"bucket {bucket}", [], str(cursor))
         for part in self.packed:
             first = True
             for bucket, value, records, whole in _records(part, self):
                 if value is not None:
                     cursor = cursor.with_bucket(bucket, value if whole else "")
+                    all_whole = all_whole and whole
                 yield Chunk(f"bucket {bucket}", records, str(cursor), first)
                 first = value is not None
         for part in self.batches:
@@ -93,8 +101,10 @@ class SourceAnswer:
                 if value is not None:
                     cursor = cursor.with_batch(part.name)
                 yield Chunk(part.name, records, str(cursor))
-        if self.total_sum and not self.unreadable and cursor.total != self.total_sum:
-            yield Chunk("total", [], str(cursor.with_total(self.total_sum)))
+        if self.total_sum and all_whole:
+            told = cursor.with_total(self.total_sum, self.skipped)
+            if told != cursor:
+                yield Chunk("total", [], str(told))
 
 
 @dataclass(slots=True)
@@ -117,155 +127,6 @@ class Answer:
             self.spool.close()
 
 
-def read_answer(
-    output: ShellOutput, cursors: dict[str, Cursor], word: str, sent_at: float, server: str
-) -> Answer:
-    """The answer, if its last line came: a cut one, or one that is not ours, is AnswerBroken and changes nothing."""
-    answer = Answer(server, size=output.size, spool=output.stdout)
-    reader = _Reader(answer, cursors, word, sent_at)
-    try:
-        ended = reader.read()
-        if not reader.begun:
-            raise AnswerBroken(_no_answer(server, output))
-        if not ended:
-            raise AnswerBroken(f"The answer of {server} was cut. Nothing in it was used; try again.")
-    except (ValueError, EOFError) as error:
-        answer.close()
-        raise AnswerBroken(
-            f"The answer of {server} cannot be read: {error}. Nothing in it was used."
-        ) from error
-    except RemoteJobsError:
-        answer.close()
-        raise
-    return answer
-
-
-def _no_answer(server: str, output: ShellOutput) -> str:
-    said = clean(output.stderr[-300:].decode("utf-8", "replace")).strip().splitlines()
-    how = f" It said: {said[-1]}" if said else ""
-    if output.status is None:
-        return f"The connection to {server} broke before it answered.{how}"
-    return f"{server} did not run our program (exit status {output.status}). Does its login shell start /bin/sh?{how}"
-
-
-class _Reader:
-    """Reads line by line; what is packed is only measured here, and read again when it is handed out."""
-
-    def __init__(self, answer: Answer, cursors: dict[str, Cursor], word: str, sent_at: float) -> None:
-        self.answer, self.cursors, self.sent_at = answer, cursors, sent_at
-        assert answer.spool is not None  # noqa: S101 (for the type checker)
-        self.file = answer.spool
-        self.word, self.mark = word, word.encode() + b" "
-        self.begun = False
-        self.app = ""
-        self.queue: Queue | None = None
-
-    def read(self) -> bool:
-        while line := self.file.readline(LINE_LIMIT):
-            if line.startswith(self.mark) and line.endswith(b"\n"):
-                words = line[len(self.mark) : -1].decode("utf-8", "replace").split(" ")
-                if words[0] == "bye":
-                    return True
-                self._line(words)
-            elif self.queue is not None and line.startswith(b"|"):
-                self._queue_line(clean(line[1:].rstrip(b"\n").decode("utf-8", "replace")))
-        return False
-
-    def _line(self, words: list[str]) -> None:
-        verb, rest = words[0], words[1:]
-        handler = getattr(self, f"_on_{verb}", None)
-        if verb == "hello" or (self.begun and handler):
-            getattr(self, f"_on_{verb}")(*rest)
-
-    def _on_hello(self, _probe: str, clock: str, host: str, _system: str) -> None:
-        self.begun = True
-        self.answer.clock, self.answer.host = float(int(clock)), clean(host)
-        self.answer.skew = self.answer.clock - self.sent_at
-
-    def _on_source(self, app: str) -> None:
-        self.app = app
-        if app not in self.cursors:
-            raise ValueError("it speaks of an app that was not asked for")
-        if app in self.answer.sources:
-            # After an action, its records once more, as far as they have changed.
-            self.answer.sources[app].absent = False
-            return
-        # An error until the closing line says otherwise: a part without it counts as unknown.
-        self.answer.sources[app] = SourceAnswer(
-            app, self.cursors[app], error=sentences.of_trouble("", app, self.answer.server)
-        )
-
-    def _source(self) -> SourceAnswer:
-        if self.app not in self.answer.sources:
-            raise ValueError("records of no app")
-        return self.answer.sources[self.app]
-
-    def _on_trouble(self, code: str = "", *_more: str) -> None:
-        if not self.answer.sources:
-            raise ServerProblem(sentences.of_trouble(code, self.app, self.answer.server))
-        self._source().error = sentences.of_trouble(code, self.app, self.answer.server)
-
-    def _on_absent(self) -> None:
-        self._source().absent = True
-
-    def _on_skipped(self, count: str) -> None:
-        self._source().skipped += int(count)
-
-    def _on_total(self, value: str) -> None:
-        self._source().total_sum = value if re.fullmatch(r"[0-9]+-[0-9]+", value, re.ASCII) else ""
-
-    def _on_packed(self) -> None:
-        self._source().packed.append(PackedFile.base64(self.file, self.mark))
-
-    def _on_sealed(self, name: str, size: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}", name, re.ASCII):
-            raise ValueError("a sealed batch has a strange name")
-        self._source().batches.append(PackedFile.raw(self.file, name, int(size)))
-
-    def _on_closed(self, part: str, *rest: str) -> None:
-        if part == "source" and rest == (self.app, "0"):
-            self._source().error = ""
-        elif part == "queue" and self.queue is not None and len(rest) == 2:
-            self.queue.complete = rest[1] == "0"
-            self._keep_queue(self.queue)
-            self.queue = None
-
-    def _on_queue(self, scheduler: str, cluster: str, host: str, at: str) -> None:
-        self.queue = Queue(clean(scheduler), clean(cluster), clean(host), float(int(at)))
-
-    def _queue_line(self, line: str) -> None:
-        assert self.queue is not None  # noqa: S101 (for the type checker)
-        if line.startswith("accounting "):
-            self.queue.accounting = line.removeprefix("accounting ")
-        elif line.split("|", 2)[1:2] == [self.word]:
-            # Only rows that carry this request's word: a job's name with a newline in it could forge one.
-            self.queue.lines.append(line)
-
-    def _keep_queue(self, queue: Queue) -> None:
-        """The later answer of a scheduler replaces the earlier one, unless it is the only complete one."""
-        earlier = [known for known in self.answer.queues if known.scheduler == queue.scheduler]
-        if earlier and earlier[0].complete and not queue.complete:
-            return
-        self.answer.queues = [known for known in self.answer.queues if known not in earlier] + [queue]
-
-    def _on_outcome(self, uuid: str, state: str, key: str, scheduler_id: str, code: str, *text: str) -> None:
-        known = JobKey.parse(key) if key != "-" else None
-        said = clean(" ".join(text)).strip()[:500]
-        sentence = sentences.of_outcome(code, self.answer.server, self.app, key, said)
-        self.answer.outcomes[uuid] = Outcome(
-            uuid, state, sentence, known, "" if scheduler_id == "-" else clean(scheduler_id), code
-        )
-
-    def _on_here(self, scheduler: str) -> None:
-        self.answer.schedulers.append(clean(scheduler))
-
-    def _on_claimed(self, top: str) -> None:
-        self.answer.claimed = int(top)
-
-    def _on_text(self, text: str = "") -> None:
-        self.answer.text = text
-
-
 def _records(part: Packed, source: SourceAnswer) -> Iterator[tuple[str, str | None, list[JobRecord], bool]]:
     """(bucket, its checksum once it is complete, records, whole): records gathered by key, the files of one stand together."""
     bucket, value, whole = "", "", True
@@ -274,34 +135,30 @@ def _records(part: Packed, source: SourceAnswer) -> Iterator[tuple[str, str | No
         if kind == "bucket":
             if bucket or records:
                 yield bucket, value, list(records.values()), whole
-            (bucket, value), records, whole = name.split(" ", 1), {}, True
+            match = _BUCKET.match(name)
+            if not match:
+                raise ValueError("a bucket in it has a strange name")
+            bucket, value, records, whole = match[1], match[2], {}, True
             continue
-        key = _key_of(name)
+        key, fact = parse_file_name(name) or (None, "")
         if len(records) >= CHUNK_RECORDS and key not in records:
             yield bucket, None, list(records.values()), whole
             records = {}
-        if key is None or kind == "unreadable" or not _add(records, key, name, text):
+        if key is None or kind == "unreadable" or not _add(records, key, fact, text):
             whole = False
             source.unreadable += 1
     yield bucket, value, list(records.values()), whole
 
 
-def _key_of(name: str) -> JobKey | None:
-    try:
-        return JobKey.parse(name.partition(".")[0])
-    except RemoteJobsError:
-        return None
-
-
-def _add(records: dict[JobKey, JobRecord], key: JobKey, name: str, text: str) -> bool:
+def _add(records: dict[JobKey, JobRecord], key: JobKey, fact: str, text: str) -> bool:
     """False: the content did not come whole."""
     record = records.setdefault(key, JobRecord(key))
-    if name.endswith(".json"):
+    if fact == "json":
         settings = read_settings(text)
         record.settings = settings or record.settings
         return settings is not None
-    fact = read_fact(text)
-    if fact is None:
+    words = read_fact(text)
+    if words is None:
         return False
-    record.facts[name.partition(".")[2]] = fact
+    record.facts[fact] = words
     return True

@@ -11,8 +11,20 @@ from typing import Self
 
 import msgspec
 
-_SUM = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z", re.ASCII)
+BUCKETS = frozenset("0123456789abcdef")  # the first hex digit of a key
+SUM = r"[0-9]{1,20}-[0-9]{1,20}"
+_SUM = re.compile(SUM + r"\Z", re.ASCII)
 _BATCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}\Z", re.ASCII)
+
+
+def is_sum(text: str) -> bool:
+    """Whether it can be the checksum of a list of names."""
+    return _SUM.match(text) is not None
+
+
+def is_batch(text: str) -> bool:
+    """Whether it can be the name of a sealed batch."""
+    return _BATCH.match(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +32,7 @@ class Cursor:
     total: str = ""
     buckets: dict[str, str] = field(default_factory=dict)
     sealed: tuple[str, ...] = ()
+    skipped: int = 0  # of that total: names that are no valid records
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
@@ -29,21 +42,16 @@ class Cursor:
             total = msgspec.json.decode(raw.get("total", msgspec.Raw(b'""')), type=str)
             buckets = msgspec.json.decode(raw.get("buckets", msgspec.Raw(b"{}")), type=dict[str, str])
             sealed = msgspec.json.decode(raw.get("sealed", msgspec.Raw(b"[]")), type=list[str])
-        except (msgspec.MsgspecError, UnicodeError):
+            skipped = msgspec.json.decode(raw.get("skipped", msgspec.Raw(b"0")), type=int)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return cls()
-        kept = {
-            bucket: value
-            for bucket, value in buckets.items()
-            if bucket in "0123456789abcdef" and _SUM.match(value)
-        }
-        return cls(
-            total if _SUM.match(total) else "", kept, tuple(name for name in sealed if _BATCH.match(name))
-        )
+        kept = {name: value for name, value in buckets.items() if name in BUCKETS and is_sum(value)}
+        batches = dict.fromkeys(name for name in sealed if is_batch(name))
+        return cls(total if is_sum(total) else "", kept, tuple(batches), max(skipped, 0))
 
     def __str__(self) -> str:
-        return msgspec.json.encode(
-            {"v": 1, "total": self.total, "buckets": self.buckets, "sealed": list(self.sealed)}
-        ).decode()
+        members = {"v": 1, "total": self.total, "buckets": self.buckets, "sealed": list(self.sealed)}
+        return msgspec.json.encode({**members, "skipped": self.skipped}).decode()
 
     def fields(self) -> tuple[str, str, str]:
         """As the request carries it."""
@@ -58,7 +66,7 @@ class Cursor:
         return replace(self, total="", buckets=buckets)
 
     def with_batch(self, name: str) -> Self:
-        return replace(self, sealed=(*self.sealed, name))
+        return self if name in self.sealed else replace(self, sealed=(*self.sealed, name))
 
-    def with_total(self, value: str) -> Self:
-        return replace(self, total=value)
+    def with_total(self, value: str, skipped: int) -> Self:
+        return replace(self, total=value, skipped=skipped)

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from remotejobs.answer import Answer, read_answer
+from remotejobs.answer import Answer
 from remotejobs.cursor import Cursor
+from remotejobs.errors import BadInput
+from remotejobs.reader import read_answer
 from remotejobs.records import JobKey
 from remotejobs.schedulers import SCHEDULERS
 from remotejobs.shell import Shell
@@ -88,9 +90,14 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     word = secrets.token_hex(8)
     sent_at = time.time()
     output = shell.run(
-        command(acts=bool(request.actions or request.questions)), encode(request, word), timeout=request.budget + 30.0, progress=progress, limit=ANSWER_LIMIT
+        command(acts=bool(request.actions or request.questions)),
+        encode(request, word),
+        timeout=request.budget + 30.0,
+        progress=progress,
+        limit=ANSWER_LIMIT,
     )
-    return read_answer(output, request_cursors(request), word, sent_at, str(shell))
+    actions = {action.uuid for action in request.actions}
+    return read_answer(output, request_cursors(request), actions, word, sent_at, str(shell))
 
 
 def request_cursors(request: Request) -> dict[str, Cursor]:
@@ -110,8 +117,11 @@ def encode(request: Request, word: str) -> bytes:
     ]
     lines.append(("end",))
     for line in lines:
-        if any(not value or set(value) & set("\t\n\r") for value in line):
-            raise AssertionError(f"not a line of the exchange: {line!r}")
+        for value in line:
+            if not value or set(value) & set("\t\n\r\0"):
+                raise BadInput(
+                    f"{value!r} cannot be sent to a server: it is empty, or has a tab or a line break."
+                )
     return "".join("\t".join(line) + "\n" for line in lines).encode()
 
 

@@ -5,13 +5,30 @@ bounded whatever a server sends.
 """
 
 import binascii
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
 FILE_LIMIT = 2 << 20  # characters of one record's file
-UNPACKED_LIMIT = 8 << 30  # bytes of one part
+UNPACKED_LIMIT = 8 << 30  # bytes of all parts of an answer
+
+
+class Damaged(ValueError):
+    """The stream is broken, short, or larger than anything that we would send."""
+
+
+class Room:
+    """How much the parts of one answer may unpack to, together."""
+
+    def __init__(self) -> None:
+        self.left = UNPACKED_LIMIT
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise ValueError("it is larger than any true answer")
 
 
 class Packed:
@@ -35,38 +52,45 @@ class PackedFile(Packed):
     records: int = 0
 
     @classmethod
-    def base64(cls, spool: BinaryIO, mark: bytes) -> Self:
+    def base64(cls, spool: BinaryIO, mark: bytes, room: Room) -> Self:
         """From here to the next line of ours; it is checked to the end of its gzip stream."""
         start = spool.tell()
         while (line := spool.readline(1 << 20)) and not line.startswith(mark):
             pass
         end = spool.tell() - len(line)
-        return cls._checked(cls(spool, "", start, end - start, True), end)
-
-    @classmethod
-    def raw(cls, spool: BinaryIO, name: str, size: int) -> Self:
-        start = spool.tell()
-        return cls._checked(cls(spool, name, start, size, False), start + size)
-
-    @classmethod
-    def _checked(cls, part: Self, end: int) -> Self:
-        tail = b""
-        for piece in part._unpacked():
-            # A name can lie across two pieces: the overlap is shorter than what is counted.
-            part.records += (tail[-5:] + piece).count(b".json\n")
-            tail = (tail + piece)[-64:]
-        if part.is_base64 and not tail.splitlines()[-1:][0].startswith(b"closed "):
+        part = cls(spool, "", start, end - start, True)
+        # The last line proves that the probe's awk came to its end; the newline before it, that it is a line.
+        if not re.search(rb"\nclosed [0-9]{1,9}\n\Z", part._checked(room)):
             raise ValueError("a part of it has no end")
-        part.spool.seek(end)
         return part
 
+    @classmethod
+    def raw(cls, spool: BinaryIO, name: str, size: int, room: Room) -> Self:
+        """The next `size` bytes. Afterwards the spool stands behind them, also when they are Damaged."""
+        part = cls(spool, name, spool.tell(), size, False)
+        try:
+            part._checked(room)
+        finally:
+            spool.seek(part.start + size)
+        return part
+
+    def _checked(self, room: Room) -> bytes:
+        """Unpacks it once, to see that it can be; counts its records, and gives the last bytes of it."""
+        tail = b"\n"
+        for piece in self._unpacked():
+            room.take(len(piece))
+            # A name can lie across two pieces: the overlap is shorter than what is counted.
+            self.records += (tail[-5:] + piece).count(b".json\n")
+            tail = (tail + piece)[-64:]
+        self.spool.seek(self.start + self.size)
+        return tail
+
     def _unpacked(self) -> Iterator[bytes]:
-        """Raises ValueError when the stream is broken, short, or larger than anything we would send."""
-        inflate, given, read = zlib.decompressobj(31), 0, 0
+        inflate, read = zlib.decompressobj(31), 0
         self.spool.seek(self.start)
         while read < self.size:
             raw = (
-                self.spool.readline(1 << 16)
+                self.spool.readline(min(1 << 16, self.size - read))
                 if self.is_base64
                 else self.spool.read(min(1 << 16, self.size - read))
             )
@@ -78,15 +102,12 @@ class PackedFile(Packed):
                 try:
                     piece = inflate.decompress(data, 1 << 20)
                 except zlib.error as error:
-                    raise ValueError("a packed part is damaged") from error
+                    raise Damaged("a packed part is damaged") from error
                 data = inflate.unconsumed_tail
-                given += len(piece)
-                if given > UNPACKED_LIMIT:
-                    raise ValueError("it is larger than any true answer")
                 if piece:
                     yield piece
         if not inflate.eof:
-            raise ValueError("a packed part is cut")
+            raise Damaged("a packed part is cut")
 
     def _lines(self) -> Iterator[bytes]:
         rest = b""

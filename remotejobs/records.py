@@ -11,6 +11,10 @@ from remotejobs.errors import BadAppName, BadKey
 
 # `\Z`, not `$` (which allows a newline), and ASCII digits only (`\d` takes Arabic ones).
 _KEY = re.compile(r"([0-9a-f]{32})_([1-9][0-9]{0,5})\Z")
+# The files of a record, as the probe lists them too. An attempt of six digits is no attempt.
+_FILE = re.compile(
+    r"([0-9a-f]{32}_[1-9][0-9]{0,5})\.(json|id|cleaned|(?:start|exit|sched|gone|cancel)\.[1-9][0-9]{0,4})\Z"
+)
 _APP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -29,6 +33,12 @@ class JobKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.hash}_{self.n}"
+
+
+def parse_file_name(text: str) -> tuple[JobKey, str] | None:
+    """(key, name of the fact, or "json" for the settings) of a record's file; None for anything else."""
+    match = _FILE.match(text)
+    return (JobKey.parse(match[1]), match[2]) if match else None
 
 
 def app_name(text: str) -> str:
@@ -112,6 +122,8 @@ class JobRecord:
         return self.facts.get(name if attempt is None else f"{name}.{attempt}", {})
 
 
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}\Z", re.ASCII)
+
 # C0 but tab and newline, DEL, C1, the bidirectional controls, the byte order mark, surrogates and NUL: they deceive the
 # reader of a page or a terminal, and a database refuses some.
 _UNSAFE = re.compile(
@@ -124,14 +136,16 @@ def clean(text: str) -> str:
     return _UNSAFE.sub("\ufffd", text)
 
 
-def clean_value(value: Any) -> Any:
-    """The same for whatever JSON gave; numbers that no column takes become None."""
+def clean_value(value: Any, depth: int = 32) -> Any:
+    """The same for whatever JSON gave; numbers that no column takes, and what is nested too deep, become None."""
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, list | dict) and not depth:
+        return None
     if isinstance(value, list):
-        return [clean_value(item) for item in value]
+        return [clean_value(item, depth - 1) for item in value]
     if isinstance(value, dict):
-        return {clean(str(name)): clean_value(item) for name, item in value.items()}
+        return {clean(str(name)): clean_value(item, depth - 1) for name, item in value.items()}
     if isinstance(value, float) and not abs(value) < 1e15:
         return None
     if isinstance(value, int) and not abs(value) < 1 << 53:
@@ -155,6 +169,6 @@ def read_fact(text: str) -> dict[str, str] | None:
         if line == "end":
             return fact
         word, equals, value = line.partition("=")
-        if equals and word.isidentifier() and len(fact) < 64:
-            fact[word] = clean(value)[:4000]
+        if equals and _WORD.match(word) and len(fact) < 64:
+            fact[word] = clean(value[:4000])
     return None

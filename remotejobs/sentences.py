@@ -9,7 +9,7 @@ TROUBLES = {
     "bad-path": "~/.{app} on {server} leads to a path with spaces or special characters, which scheduler scripts cannot carry. "
     "Make ~/.{app} a link to a folder with a plain path.",
     "newer": "~/.{app} on {server} was written by a newer version of remotejobs. Upgrade this one.",
-    "foreign": "~/.{app} on {server} belongs to something else: it has files, and none of them is ours. "
+    "foreign": "~/.{app} on {server} belongs to something else: it is no folder of ours. "
     "Nothing was read or written. Choose another app name.",
     "read-only": "The home directory on {server} cannot be written to. Nothing was submitted.",
     "full": "{server} could not store the record: the disk or the quota is full, or the folder cannot be written to. "

@@ -1,10 +1,10 @@
 # records.sh: what is there, what of it the client lacks, and which jobs may still be alive.
 
 # ---- records ----
-VALID='function valid(name,   rest) {
+# Up to 6 digits of n and 5 of an attempt, as Python takes them.
+VALID='function valid(name) {
   if (length(name) < 36 || length(name) > 60 || substr(name, 1, 32) ~ /[^0-9a-f]/ || substr(name, 33, 1) != "_") return 0
-  rest = substr(name, 34)
-  return rest ~ /^[1-9][0-9]*\.(json|id|cleaned|(start|exit|sched|gone|cancel)\.[1-9][0-9]*)$/
+  return substr(name, 34) ~ /^[1-9][0-9]?[0-9]?[0-9]?[0-9]?[0-9]?\.(json|id|cleaned|(start|exit|sched|gone|cancel)\.[1-9][0-9]?[0-9]?[0-9]?[0-9]?)$/
 }'
 
 # records TOTAL BUCKETS SEALED (as the client has them; SEALED "*": not wanted). Sets $total and $known, the checksums of all
@@ -12,7 +12,7 @@ VALID='function valid(name,   rest) {
 # that is sealed in between is sent twice and never not at all.
 records() {
   names=$(ls settings facts 2>/dev/null) || { trouble='closed'; return 1; }
-  total=$(printf '%s\n' "$names" | cksum)
+  total=$(printf '%s\n' "$made" "$names" | cksum)
   total=${total%% *}-${total##* }
   if [ "$total" = "$1" ]; then known=$2; say same; else changed_buckets "$2" || return 1; fi
   say total "$total"
@@ -22,7 +22,8 @@ records() {
     _name=${_batch#sealed/}
     case ",$3," in *",$_name,"*) continue ;; esac
     case $_name in *[!A-Za-z0-9.-]*) continue ;; esac
-    [ -f "$_batch" ] && [ ! -h "$_batch" ] && _size=$(wc -c <"$_batch") || continue
+    [ -f "$_batch" ] && [ ! -h "$_batch" ] || continue
+    [ -r "$_batch" ] && _size=$(wc -c <"$_batch") || { say unreadable "$_name"; continue; }
     say sealed "$_name" $_size
     head -c $_size "$_batch" && echo
   done
@@ -34,19 +35,20 @@ changed_buckets() {
     valid($0) { print; next } $0 != "" && $0 != "facts:" && $0 != "settings:" { skipped++ } END { print "~" skipped + 0 }' | sort)
   say skipped "${_sorted##*~}"
   _sorted=${_sorted%~*}
-  _sums=$(printf '%s' "$_sorted" | awk '{
-    if (substr($0, 1, 1) != bucket) { if (bucket != "") close(sum); bucket = substr($0, 1, 1); sum = "echo " bucket " `cksum`" }
+  _sums=$(printf '%s' "$_sorted" | awk -v made="$made" '{
+    if (substr($0, 1, 1) != bucket) { if (bucket != "") close(sum); bucket = substr($0, 1, 1); sum = "echo " bucket " `cksum`"; print made | sum }
     print | sum
   }')
-  _changed= known=
+  _changed= known= _there=
   IFS=$NL
   for _line in $_sums; do
-    _bucket=${_line%% *} _sum=${_line#* }
+    _bucket=${_line%% *} _sum=${_line#* } _there=$_there${_line%% *}
     _sum=$_bucket:${_sum% *}-${_sum#* }
     known="$known$_sum,"
     case ",$1," in *",$_sum,"*) ;; *) _changed="$_changed$_sum," ;; esac
   done
   unset IFS
+  say buckets "${_there:--}"
   say packed
   # What is no plain file could block or flood the reader; 2048 blocks are 1 MiB.
   { find settings facts \( ! -type f -o -size +2048 \) -print 2>/dev/null | sed 's/^/!/'; printf '%s' "$_sorted"; } |
@@ -70,28 +72,44 @@ changed_buckets() {
 # One is open until the scheduler's last word on its highest attempt is kept.
 open_jobs() {
   case $names in *.id*) ;; *) return ;; esac
-  printf '%s\n' "$names" | awk -v app="$1" "$VALID"'
-    function word(text) { return text == "" || text ~ /[^A-Za-z0-9._:+-]/ ? "-" : text }
+  _maybe=$(printf '%s\n' "$names" | awk "$VALID"'
     valid($0) {
       dot = index($0, "."); key = substr($0, 1, dot - 1); n = split(substr($0, dot + 1), part, ".")
       if (part[1] == "id") id[key] = 1
       if (n == 2) { a = part[2] + 0; if (a > top[key]) top[key] = a; has[key, part[1], a] = 1 }
     }
+    END {
+      for (key in id) {
+        a = top[key] ? top[key] : 1
+        if (!((key, "sched", a) in has)) print key, a, ((key, "exit", a) in has) + 0, ((key, "gone", a) in has) + 0
+      }
+    }')
+  [ -n "$_maybe" ] || return 0
+  plain_files | awk -v app="$1" '
+    function word(text) { return text == "" || text ~ /[^A-Za-z0-9._:+-]/ ? "-" : text }
     function facts(path,   line, at) {
       split("", fact); ended = 0
       while ((getline line < path) > 0) { if (line == "end") { ended = 1; break } at = index(line, "="); fact[substr(line, 1, at - 1)] = substr(line, at + 1) }
       close(path)
       return ended
     }
-    END {
-      for (key in id) {
-        a = top[key] ? top[key] : 1
-        if ((key, "sched", a) in has) continue
-        gone = "-"
-        if (((key, "gone", a) in has) && facts("facts/" key ".gone." a)) gone = word(fact["time"])
-        if (!facts("facts/" key ".id")) continue
-        print app, word(fact["scheduler"]), word(fact["cluster"]), word(fact["host"]), word(fact["id"]), word(fact["submitted"]), a, key, \
-          ((key, "exit", a) in has) + 0, gone, word(fact["sid"]), word(fact["start_ticks"]), word(fact["boot"])
-      }
+    {
+      key = $1; a = $2; gone = "-"
+      if ($4 && facts("facts/" key ".gone." a)) gone = word(fact["time"])
+      if (!facts("facts/" key ".id")) next
+      print app, word(fact["scheduler"]), word(fact["cluster"]), word(fact["host"]), word(fact["id"]), word(fact["submitted"]), a, key, \
+        $3, gone, word(fact["sid"]), word(fact["start_ticks"]), word(fact["boot"])
     }'
+}
+
+# plain_files: of the lines in $_maybe, those whose facts can be opened: a pipe in their place would block us for ever.
+plain_files() {
+  IFS=$NL
+  for _line in $_maybe; do
+    IFS=' '
+    set -- $_line
+    [ -f "facts/$1.id" ] && [ ! -h "facts/$1.id" ] || continue
+    [ -f "facts/$1.gone.$2" ] && [ ! -h "facts/$1.gone.$2" ] || set -- "$1" "$2" "$3" 0
+    printf '%s\n' "$*"
+  done
 }
