@@ -18,7 +18,7 @@ NOT_OURS = "It was not submitted from here, so it can only be looked at."
 TOO_LATE = "Too late to undo: it is on its way to the server."
 
 
-@bp.post("/jobs/<int:job_id>/cancel")
+@bp.post("/jobs/<int(max=2147483647):job_id>/cancel")
 def cancel(job_id: int) -> AnyResponse:
     job = found(job_id)
     if words.can_cancel(job):
@@ -26,7 +26,7 @@ def cancel(job_id: int) -> AnyResponse:
     return say(job, NOT_OURS if job.key is None else ENDED_ALREADY)
 
 
-@bp.post("/jobs/<int:job_id>/resubmit")
+@bp.post("/jobs/<int(max=2147483647):job_id>/resubmit")
 def resubmit(job_id: int) -> AnyResponse:
     job = found(job_id)
     if words.can_resubmit(job):

@@ -29,7 +29,7 @@ class Shown:
     seconds: int
 
 
-@bp.get("/jobs/<int:job_id>")
+@bp.get("/jobs/<int(max=2147483647):job_id>")
 def job_page(job_id: int) -> str:
     tag = changes.tag()  # before the job: what changes meanwhile is told again, and not skipped
     job = queries.job(job_id)
@@ -39,7 +39,7 @@ def job_page(job_id: int) -> str:
     return render_template("jobs/_job.html" if wants_part() else "jobs/job.html", shown=shown)
 
 
-@bp.get("/jobs/<int:job_id>/changes")
+@bp.get("/jobs/<int(max=2147483647):job_id>/changes")
 def job_changes(job_id: int) -> AnyResponse:
     """The feed of one job's page: that job, and the age of what its server said."""
     tag = changes.tag()

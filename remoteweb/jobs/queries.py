@@ -191,9 +191,3 @@ def servers() -> list[Server]:
     return list(
         db.session.scalars(select(Server).order_by(Server.host != "", Server.alias, Server.host, Server.id))
     )
-
-
-def local_source(app: str) -> Source | None:
-    """This machine's source for a new job: the usual one, else whatever there is."""
-    here = select(Source).join(Server).where(Server.user == "", Server.host == "", Server.port == 0)
-    return db.session.scalar(here.order_by(Source.app != app, Source.id).limit(1))

@@ -321,3 +321,9 @@ def test_a_record_of_any_shape_has_a_page(
 ) -> None:
     job = make(app, source_id, settings=settings)
     assert client.get(f"/jobs/{job}").status_code == 200
+
+
+@pytest.mark.parametrize("number", [2**31, 10**30])
+def test_a_number_that_no_job_can_have_is_not_found(client: FlaskClient, number: int) -> None:
+    assert client.get(f"/jobs/{number}").status_code == 404
+    assert client.post(f"/jobs/{number}/cancel").status_code == 404
