@@ -37,14 +37,15 @@ ask() {
 # keep KIND: what a complete answer proves becomes facts, whoever asks: endings, and the first time that a job was not there.
 keep() {
   [ "$asked" = 0 ] || return 0
-  _proof=$({ printf '%s\n' "$answer" | "$1_live" | sed 's/^/L /'; printf '%s\n' "$answer" | "$1_endings" | sed 's/^/E /'
-    printf '%s\n' "$answer" | sed -n 's/^accounting /A /p'; printf '%s' "$open" | sed 's/^/O /'; } |
+  _proof=$({ printf '%s\n' "$answer" | "$1_live"; echo =endings; printf '%s\n' "$answer" | "$1_endings"
+    printf '=answer\n%s\n=open\n%s' "$answer" "$open"; } |
     awk -v kind="$1" -v cluster="$cluster" -v now="$(date +%s)" -v tab="$TAB" '
-      $1 == "A" { accounting = $2 }
-      $1 == "L" { if ($3 == 1 || !($2 in live)) live[$2] = $3; since[$2] = $4 }
-      $1 == "E" { line = $0; sub(/^E [^ ]* [^ ]* /, "", line); ending[$2, $3] = line }
-      $1 == "O" && $3 == kind && $4 == cluster {
-        app = $2; id = $6; submitted = $7; a = $8; key = $9; exited = $10; gone = $11
+      /^=(endings|answer|open)$/ { part = $0; next }
+      part == "" { if ($2 == 1 || !($1 in live)) live[$1] = $2; since[$1] = $3 }
+      part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* /, "", line); ending[$1, $2] = line }
+      part == "=answer" && $1 == "accounting" { accounting = $2 }
+      part == "=open" && $2 == kind && $3 == cluster {
+        app = $1; id = $5; submitted = $6; a = $7; key = $8; exited = $9; gone = $10
         if (key in live) next  # a batch system of ours that is asked by key, since its ids (pids) come again
         if ((id in live) && (live[id] > 1 ? since[id] + 0 >= submitted + 0 : since[id] == submitted)) next
         # The last attempt that accounting knows; an earlier one of the same id has its own fact.
