@@ -111,7 +111,7 @@ look() {
 
 main() {
   sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told= seen= known=
-  read_request </dev/stdin || { echo "remotejobs: the request was cut"; exit 65; }
+  read_request || { echo "remotejobs: the request was cut"; exit 65; }
   exec </dev/null
   echo  # login files may have printed something without an end of line
   say hello "$PROBE" "$NOW" "$HOST" "$SYSTEM"

@@ -10,7 +10,8 @@
 # Each process that is started here costs a millisecond or two: what the shell can do itself, it does.
 LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) STARTED=$NOW
 export LC_ALL TZ
-unset CDPATH  # or `cd .app` might go elsewhere
+# With these `cd .app` might go elsewhere, and ls and awk speak otherwise.
+unset CDPATH QUOTING_STYLE POSIXLY_CORRECT
 umask 077
 set -f
 TAB='	' NL='
@@ -58,7 +59,10 @@ enter() {
     { IFS= read -r _version; IFS= read -r made; } <version
     case $made in *[!0-9a-f]*) made= ;; esac
     case $_version in
-      'remotejobs 1') [ -d settings ] && [ -d facts ]; return ;;  # else it is just being made
+      'remotejobs 1')
+        [ -d settings ] && [ -d facts ] || return 1  # it is just being made
+        [ -r settings ] && [ -x settings ] && [ -r facts ] && [ -x facts ] && return 0
+        trouble='closed' ;;
       'remotejobs '[0-9]*) trouble='newer' ;;
       *) trouble='foreign' ;;
     esac

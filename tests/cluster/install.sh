@@ -23,6 +23,10 @@ want munge munged
 want chromium chromium
 want iproute2 ip
 want tcsh tcsh
+want fish fish
+want busybox busybox
+want gawk gawk
+want mawk mawk
 want util-linux setpriv
 python3 -c 'import ensurepip, venv' 2>/dev/null || wanted="$wanted python3-venv"
 [ -n "$wanted" ] || exit 0
