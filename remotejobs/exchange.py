@@ -77,6 +77,7 @@ class Request:
     sources: list[SourceRequest]
     actions: list[Action] = field(default_factory=list)
     budget: float = 60.0  # seconds that the server may take; what was not begun by then answers `not_started`
+    timeout: float | None = None  # seconds until we hang up; without it, half a minute after the budget
     # Questions outside a sync: ("detect",), ("claimed", app, hash), ("look", folder, file)
     questions: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -92,7 +93,7 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     output = shell.run(
         command(acts=bool(request.actions or request.questions)),
         encode(request, word),
-        timeout=request.budget + 30.0,
+        timeout=request.timeout or request.budget + 30.0,
         progress=progress,
         limit=ANSWER_LIMIT,
     )

@@ -37,7 +37,7 @@ def sync(target: Target, password: str | None, timeout: float, bar: terminal.Bar
                 asked_by="person" if by_a_person else "command",
                 listener=bar,
                 ignore_interval=again,  # to type took longer than that, and it is still the same try
-                budget=max(timeout - 15.0, timeout / 2),
+                timeout=timeout,
             )
         except LoginRefused:
             bar.close()

@@ -23,7 +23,7 @@ from remoteweb.runs import Listener, Progress, SourceResult
 from remoteweb.sources import SourceGone
 from remoteweb.untrusted import line
 
-BUDGET_SECONDS = 60.0
+TIMEOUT_SECONDS = 90.0
 # Of writing without a gap, and the gap.
 WORK_SECONDS = 0.15
 GAP_SECONDS = 0.06
@@ -90,7 +90,7 @@ def collect(
     listener: Listener | None = None,
     wait: bool = True,
     ignore_interval: bool = False,
-    budget: float = BUDGET_SECONDS,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> SyncResult:
     """Sync `apps` of this server, or all of it that is not paused.
 
@@ -109,7 +109,7 @@ def collect(
             sync.wanted = apps if apps is not None else _active_apps(server_id)
             sync.results = {app: SourceResult(app) for app in sync.wanted}
             if sync.wanted:
-                _carry_out(sync, shell_factory, budget)
+                _carry_out(sync, shell_factory, timeout)
             result = SyncResult(label, time.time() - sync.began_at, list(sync.results.values()))
             _end_well(sync, result)
         except BaseException as error:
@@ -158,9 +158,9 @@ def _active_apps(server_id: int) -> list[str]:
     return apps
 
 
-def _carry_out(sync: _Sync, shell_factory: ShellFactory, budget: float) -> None:
+def _carry_out(sync: _Sync, shell_factory: ShellFactory, timeout: float) -> None:
     with _connected(sync, shell_factory) as shell:
-        request = _prepare(sync, budget)
+        request = _prepare(sync, timeout)
         sync.progress.enter("connecting")
         try:
             answer = exchange(shell, request, sync.progress.heard)
@@ -184,7 +184,7 @@ def _connected(sync: _Sync, shell_factory: ShellFactory) -> Iterator[Shell]:
         shell.close()
 
 
-def _prepare(sync: _Sync, budget: float) -> Request:
+def _prepare(sync: _Sync, timeout: float) -> Request:
     known = _sources(sync)
     cursors = {app: source.cursor for app, source in known.items()}
     ids = [source.id for source in known.values()]
@@ -193,7 +193,9 @@ def _prepare(sync: _Sync, budget: float) -> Request:
     return Request(
         sources=[SourceRequest(app, cursors.get(app)) for app in sync.wanted],
         actions=[item.request for item in sync.sent],
-        budget=budget,
+        # The server stops before we would hang up: what it has done by then it can still say.
+        budget=max(timeout - 15.0, timeout / 2),
+        timeout=timeout,
     )
 
 

@@ -8,7 +8,6 @@ import msgspec
 from remotejobs.aliases import resolve
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown
-from remotejobs.output import MAX_STDOUT, Output, Progress, Readable
 from remotejobs.shell import LocalShell, Shell, SSHShell
 from remoteweb import sources
 from remoteweb.models import Server
@@ -25,12 +24,10 @@ def unattended(server: Server) -> Shell:
 def by_hand(
     password: str | None, timeout: float, accept: Callable[[HostKeyUnknown], bool] | None = None
 ) -> Callable[[Server], Shell]:
-    """For a command: a password if one was given, somebody to ask about a host key, and an end after
-    `timeout`.
-    """
+    """For a command: a password if one was given, and somebody to ask about a host key."""
 
     def shell(server: Server) -> Shell:
-        return _Within(_shell(server, password, accept, min(CONNECT_SECONDS, timeout)), timeout)
+        return _shell(server, password, accept, min(CONNECT_SECONDS, timeout))
 
     return shell
 
@@ -60,33 +57,6 @@ def _shell(
         ],
         connect_timeout=connect_timeout,
     )
-
-
-class _Within:
-    """A shell whose commands end after so many seconds, whatever they were given."""
-
-    def __init__(self, shell: Shell, seconds: float) -> None:
-        self._shell, self._seconds = shell, seconds
-        self.connections = self.execs = 0
-
-    def __str__(self) -> str:
-        return str(self._shell)
-
-    def run(
-        self,
-        command: str,
-        data: bytes | Readable = b"",
-        timeout: float = 60.0,
-        progress: Progress | None = None,
-        limit: int = MAX_STDOUT,
-    ) -> Output:
-        try:
-            return self._shell.run(command, data, min(timeout, self._seconds), progress, limit)
-        finally:
-            self.connections, self.execs = self._shell.connections, self._shell.execs
-
-    def close(self) -> None:
-        self._shell.close()
 
 
 def server_named(text: str) -> Server:
