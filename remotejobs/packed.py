@@ -139,5 +139,7 @@ class PackedFile(Packed):
                 name = value
             elif kind in ("unreadable", "bucket"):
                 yield kind, value, ""
+            elif kind != "closed":
+                raise ValueError("a line in it is none of ours")
         if name:
             yield "file", name, b"\n".join([*text, b""]).decode("utf-8", "replace")

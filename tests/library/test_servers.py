@@ -119,7 +119,7 @@ def test_a_login_that_never_gets_to_us_says_so(server: Machine, line: str, sente
 
 
 def test_an_account_without_a_shell_says_so(sshd: Sshd) -> None:
-    account = sshd.account(shell="/usr/sbin/nologin")
+    account = sshd.account("/usr/sbin/nologin")
     with over_ssh(sshd, account.user) as shell, pytest.raises(AnswerBroken, match="login shell"):
         Machine(shell, account.home, "process").submitter().settings.list_keys()
 

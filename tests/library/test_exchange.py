@@ -1,0 +1,345 @@
+"""The wire: an answer that was cut, forged or flooded changes nothing; a request that is hostile or cut runs nothing."""
+
+import base64
+import gzip
+import random
+import socket
+import subprocess
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from library.registries import APP, Folder, fact_text, key_of, listing
+
+from remotejobs import exchange as wire
+from remotejobs import packed
+from remotejobs.answer import Answer
+from remotejobs.cursor import Cursor
+from remotejobs.errors import AnswerBroken, BadInput, RemoteJobsError
+from remotejobs.exchange import Cancel, Request, SourceRequest, Submission, command, encode, exchange
+from remotejobs.reader import read_answer
+from remotejobs.records import JobKey
+from remotejobs.shell import LocalShell
+from remotejobs.testing import answer as output_of
+
+WORD = "00112233445566ff"
+UUID = "01234567-89ab-cdef-0123-456789abcdef"
+KEY = key_of(1)
+HELLO = f"{WORD} hello 1 1700000000 host Linux\n"
+BYE = f"{WORD} bye\n"
+
+
+def probe(home: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
+    """The program at the other end, as a login shell of an account with this home starts it."""
+    return subprocess.run(
+        ["/bin/sh", "-c", command()],
+        input=request,
+        capture_output=True,
+        check=False,
+        cwd=home,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"},
+    )
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A true answer: records, a sealed batch, a queue with a row, an outcome."""
+    home = tmp_path_factory.mktemp("home")
+    folder = Folder.make(home)
+    folder.good(20)
+    host = socket.gethostname().partition(".")[0]
+    words = {"scheduler": "process", "cluster": host, "host": host, "id": 4711, "submitted": 1700000000}
+    folder.settings(key_of(40))
+    folder.fact(key_of(40), "id", fact_text(**words, sid=4711, start_ticks=1, boot="x"))
+    folder.sealed("b1", {f"{key_of(60)}.json": '{"name": "sealed"}\n'}, [key_of(60)])
+    request = Request([SourceRequest(APP)], [Cancel(UUID, APP, JobKey.parse(key_of(40)))])
+    done = probe(home, encode(request, WORD))
+    assert done.returncode == 0
+    return done.stdout
+
+
+def take(content: bytes | str, cursors: dict[str, Cursor] | None = None) -> Answer:
+    raw = content.encode() if isinstance(content, str) else content
+    known = {APP: Cursor()} if cursors is None else cursors
+    return read_answer(output_of(raw), known, {UUID}, WORD, 1700000000.0, "alps")
+
+
+def records_of(answer: Answer) -> dict[JobKey, Any]:
+    return {record.key: record for chunk in answer.sources[APP].chunks() for record in chunk.records}
+
+
+def test_the_true_answer_is_read(real: bytes) -> None:
+    answer = take(real)
+    found = records_of(answer)
+    assert len(found) == 22
+    (queue,) = [queue for queue in answer.queues if queue.scheduler == "process"]
+    assert queue.complete and queue.accounting == "none" and len(queue.lines) == 1
+    assert answer.outcomes[UUID].state == "done"
+
+
+def test_an_answer_that_was_cut_anywhere_changes_nothing(real: bytes) -> None:
+    ends = [at + shift for at in range(len(real)) if real[at] == 10 for shift in (0, 1)]
+    ends = [*ends, *random.Random(1).sample(range(len(real)), 300), 0]
+    for end in ends:
+        if end < len(real):
+            with pytest.raises(AnswerBroken):
+                take(real[:end])
+
+
+# ---- forged and partial answers ----
+
+
+def test_a_queue_without_its_closing_line_says_nothing() -> None:
+    queue = f"{WORD} queue slurm alps host 1700000000\n|q|{WORD}|1|RUNNING\n"
+    assert take(HELLO + queue + BYE).queues == []
+    other = take(HELLO + queue + f"{WORD} closed queue process 0\n" + BYE)
+    assert other.queues == [], "the closing line of another one does not close it"
+    failed = take(HELLO + queue + f"{WORD} closed queue slurm 1\n" + BYE)
+    assert [queue.complete for queue in failed.queues] == [False]
+    whole = take(HELLO + queue + f"{WORD} closed queue slurm 0\n" + BYE)
+    assert [queue.complete for queue in whole.queues] == [True]
+
+
+@pytest.mark.parametrize("row", ["q|1|RUNNING", "q|ffffffffffffffff|1|RUNNING", "|", WORD, f"{WORD}|q|x"])
+def test_a_row_without_the_word_of_the_request_is_none(row: str) -> None:
+    body = f"{WORD} queue slurm alps host 1700000000\n|{row}\n{WORD} closed queue slurm 0\n"
+    assert take(HELLO + body + BYE).queues[0].lines == []
+
+
+def test_lines_without_the_word_are_noise() -> None:
+    forged = "0000000000000000 source x\nsource y\nbye\n" + BYE.replace(WORD, WORD[::-1])
+    assert set(take(forged + HELLO + forged + BYE).sources) == {APP}
+
+
+def test_a_source_that_is_left_out_or_not_closed_counts_as_unread() -> None:
+    for body in ("", f"{WORD} source {APP}\n", f"{WORD} source {APP}\n{WORD} closed source {APP} 1\n"):
+        assert take(HELLO + body + BYE).sources[APP].error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "source other",
+        f"outcome {UUID[::-1]} done - - submitted",
+        f"outcome {UUID} done no-key - submitted",
+        f"outcome {UUID}",
+        "hello",
+        "hello 1 never host Linux",
+        f"hello 1 {'9' * 400} host Linux",
+        "packed",
+        "skipped 5",
+        f"source {APP}\n{WORD} skipped -5",
+        f"source {APP}\n{WORD} skipped {'9' * 5000}",
+        f"source {APP}\n{WORD} total x",
+        f"source {APP}\n{WORD} packed",
+        f"source {APP}\n{WORD} sealed ../../x 5\nabcde",
+        f"source {APP}\n{WORD} sealed b1.gz -5",
+        f"source {APP}\n{WORD} sealed b1.gz 99999999999",
+        "queue slurm alps host then",
+        "claimed many",
+        "text not!base64",
+    ],
+)
+def test_a_line_of_ours_that_cannot_be_is_a_broken_answer(body: str) -> None:
+    with pytest.raises(AnswerBroken):
+        take(HELLO + f"{WORD} {body}\n" + BYE)
+
+
+def test_an_outcome_in_no_known_state_is_not_known() -> None:
+    said = take(HELLO + f"{WORD} outcome {UUID} splendid - - submitted\n" + BYE).outcomes[UUID]
+    assert said.state == "unknown"
+
+
+def packed_part(text: bytes) -> bytes:
+    head = f"{HELLO}{WORD} source {APP}\n{WORD} packed\n".encode()
+    end = f"{WORD} closed source {APP} 0\n{BYE}".encode()
+    return head + base64.encodebytes(gzip.compress(text)) + end
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"bucket a 1-1\n",
+        b"|closed 5",
+        b"x closed 5\n",
+        b"|" + b"x" * 46 + b"closed 5\n",
+        b"|x\rclosed 5\n",
+        b"closed 5",
+        b"closed many\n",
+    ],
+)
+def test_a_packed_part_without_its_last_line_is_broken(text: bytes) -> None:
+    with pytest.raises(AnswerBroken):
+        take(packed_part(text))
+
+
+@pytest.mark.parametrize(
+    "bucket", [b"bucket a", b"bucket", b"bucket zz 1-1", b"bucket a x", b"bucket a 1-1 2"]
+)
+def test_a_bucket_that_cannot_be_is_a_broken_answer(bucket: bytes) -> None:
+    answer = take(packed_part(bucket + b"\nclosed 0\n"))
+    with pytest.raises(AnswerBroken):
+        list(answer.sources[APP].chunks())
+
+
+@pytest.mark.parametrize(
+    "name", ["x", f"{KEY}.exit.9999999", f"{KEY}.../x", f"{KEY}.EXIT.1", f"{KEY}.sched.\u0661"]
+)
+def test_a_file_that_is_none_of_a_record_is_unreadable(name: str) -> None:
+    answer = take(packed_part(f"bucket 1 1-1\nfile {name}\n|end\nclosed 1\n".encode()))
+    assert records_of(answer) == {} and answer.sources[APP].unreadable == 1
+
+
+# ---- floods ----
+
+
+class Flood:
+    """A server that never stops talking."""
+
+    def run(self, _command: str, *arguments: Any, **options: Any) -> Any:
+        return LocalShell().run("exec yes", *arguments, **options)
+
+
+def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "ANSWER_LIMIT", 3_000_000)
+    with pytest.raises(AnswerBroken, match="longer than 3000000 bytes"):
+        exchange(Flood(), Request([SourceRequest(APP)]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        pytest.param(b"|" + b"x" * (60 << 20) + b"\nclosed 1\n", id="one line"),
+        pytest.param(b"|x\n" * (10 << 20) + b"closed 1\n", id="many lines"),
+        pytest.param(b"\n" * (20 << 20) + b"closed 1\n", id="empty lines"),
+    ],
+)
+@pytest.mark.parametrize("limit", [16 << 20, 8 << 30], ids=["too large", "allowed"])
+def test_a_packed_part_that_swells_up_stays_small_here(
+    monkeypatch: pytest.MonkeyPatch, bomb: bytes, limit: int
+) -> None:
+    monkeypatch.setattr(packed, "UNPACKED_LIMIT", limit)
+    content = packed_part(bomb)
+    tracemalloc.start()
+    try:
+        if limit < len(bomb):
+            with pytest.raises(AnswerBroken, match="larger than any true"):
+                take(content)
+        else:
+            with pytest.raises(AnswerBroken, match=r"larger than any true|none of ours"):
+                records_of(take(content))
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    edits=st.lists(
+        st.tuples(
+            st.floats(0, 1),
+            st.integers(0, 40),
+            st.binary(max_size=12)
+            | st.sampled_from([b"\n", f"\n{WORD} ".encode(), b"source", b"-1", b"|", b"closed"]),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_whatever_comes_is_read_or_refused(real: bytes, edits: list[tuple[float, int, bytes]]) -> None:
+    content = real
+    for where, cut, put in edits:
+        at = int(where * len(content))
+        content = content[:at] + put + content[at + cut :]
+    try:
+        records_of(take(content))
+    except RemoteJobsError as error:
+        assert str(error)
+
+
+# ---- requests ----
+
+
+@pytest.mark.parametrize("uuid", ["", "a\tb", "a\nb", "a\rb", "a\0b"])
+def test_a_word_that_would_be_two_is_not_sent(uuid: str) -> None:
+    with pytest.raises(BadInput, match="cannot be sent"):
+        encode(Request([], [Cancel(uuid, APP, JobKey.parse(KEY))]), WORD)
+
+
+def test_a_request_that_was_cut_changes_nothing(tmp_path: Path) -> None:
+    Folder.make(tmp_path).good(1)
+    document = '{\n"name": "n",\n"scheduler": "process",\n"shell": "/bin/sh",\n"job": "true"\n}\n'
+    action = Submission(UUID, APP, "a" * 32, "process", document, time.time())
+    request = encode(Request([SourceRequest(APP)], [action]), WORD)
+    before = listing(tmp_path)
+    for end in [*range(0, len(request) - 1, 11), len(request) - 5, len(request) - 2]:
+        done = probe(tmp_path, request[:end])
+        assert (done.returncode, b"hello" in done.stdout) == (65, False), end
+    assert listing(tmp_path) == before
+
+
+EVIL = [
+    "$(touch ~/canary)",
+    "`touch ~/canary`",
+    ";touch ~/canary;",
+    "../../etc",
+    "*",
+    "-rf",
+    "x y",
+    "'",
+    '"',
+    "\\",
+    "é",
+]
+B64 = base64.b64encode(b"$(touch ~/canary)").decode()
+NOW_HASH = "b" * 32
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_the_probe_checks_each_word_itself(tmp_path: Path, evil: str) -> None:
+    folder = Folder.make(tmp_path)
+    folder.good(2)
+    now = str(int(time.time()))
+    lines = [
+        f"source\t{evil}\t-\t-\t-",
+        f"source\t{APP}\t{evil}\t{evil}\t{evil}",
+        f"cancel\t{evil}\t{APP}\t{KEY}\t-",
+        f"cancel\t{UUID}\t{evil}\t{KEY}\t-",
+        f"cancel\t{UUID}\t{APP}\t{evil}\t{evil}",
+        f"submit\t{evil}\t{APP}\t{NOW_HASH}\tprocess\t{now}\t{B64}",
+        f"submit\t{UUID}\t{evil}\t{NOW_HASH}\tprocess\t{now}\t{B64}",
+        f"submit\t{UUID}\t{APP}\t{evil}\tprocess\t{now}\t{B64}",
+        f"submit\t{UUID}\t{APP}\t{NOW_HASH}\t{evil}\t{now}\t{B64}",
+        f"submit\t{UUID}\t{APP}\t{NOW_HASH}\tprocess slurm\t{now}\t{B64}",
+        f"submit\t{UUID}\t{APP}\t{NOW_HASH}\tprocess\t{evil}\t{B64}",
+        f"resubmit\t{UUID}\t{APP}\t{evil}\t{now}",
+        f"resubmit\t{UUID}\t{evil}\t{KEY}\t{now}",
+        f"resubmit\t{evil}\t{APP}\t{KEY}\t{now}",
+        f"claimed\t{evil}\t{NOW_HASH}\t-",
+        f"claimed\t{APP}\t{evil}\t-",
+        f"clean\t{APP}\t{evil}\t-",
+        f"clean\t{evil}\t{KEY}\t-",
+        f"look\t{evil}\t{evil}\t-",
+        f"look\t{B64}\t{B64}\t-",
+        f"{evil}\t{evil}",
+    ]
+    before = listing(tmp_path)
+    request = "".join(line + "\n" for line in [f"remotejobs\t1\t{WORD}\t60", *lines, "end"])
+    done = probe(tmp_path, request.encode())
+    assert done.stdout.endswith(BYE.encode())
+    outcomes = [line.split()[3] for line in done.stdout.splitlines() if line.split()[1:2] == [b"outcome"]]
+    assert outcomes and b"done" not in outcomes
+    assert not (tmp_path / "canary").exists()
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("evil", [*EVIL, "", "0123456789ABCDEF"])
+def test_the_first_line_is_checked_as_well(tmp_path: Path, evil: str) -> None:
+    for line in (f"remotejobs\t1\t{evil}\t60", f"remotejobs\t1\t{WORD}\t{evil}", f"{evil}\t1\t{WORD}\t60"):
+        assert probe(tmp_path, f"{line}\nend\n".encode()).returncode == 65
+    assert list(tmp_path.iterdir()) == [tmp_path / "home"]
