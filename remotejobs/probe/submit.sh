@@ -72,17 +72,24 @@ member() {
     }'
 }
 
-# lay_out: settings/KEY.json, runs/KEY/script and runs/KEY/command (the kept script of the person). Repeats change nothing.
-lay_out() {
+# keep_settings: settings/KEY.json, from which on there is a job. A submission that was refused leaves no record of one.
+keep_settings() {
   _tmp=$act/new.$WORD
   printf '%s\n' "$document" | sed "1a\\
-\"jobid\": \"$key\"," >"$_tmp" && take "$_tmp" "settings/$key.json" || { rm -f "$_tmp"; [ -s "settings/$key.json" ] || return 1; }
+\"jobid\": \"$key\"," >"$_tmp" && take "$_tmp" "settings/$key.json" || [ -s "settings/$key.json" ]
+  _kept=$?
   rm -f "$_tmp"
+  return $_kept
+}
+
+# lay_out: runs/KEY/script and runs/KEY/command (the kept script of the person). Repeats change nothing.
+lay_out() {
+  _tmp=$act/new.$WORD
   shell=$(member shell)
   case $shell in '' | *[!A-Za-z0-9/\ ._-]*) shell=/bin/sh ;; esac
   {
     printf '#!%s\n' "$shell"
-    member header | sed "s|@REMOTEJOBS_RUN@|$R/runs/$key|g"
+    member header
     printf 'remotejobs_run=%s\n' "$R/runs/$key"
     eval "printf '%s\n' \"\$${kind}_identity\""
     printf '%s\n' "$remotejobs_wrapper"
@@ -122,7 +129,7 @@ submit_held() {
       _found=$("${kind}_find" "$held" 2>/dev/null)
       [ -n "$_found" ] || { unsettle; code=not-seen-yet; return; }
     fi
-    record_id $_found || { code=full; return; }
+    keep_settings && record_id $_found || { code=full; return; }
   fi
   id=$f_id
   _twins=$(printf '%s\n' "$_found" | awk -v id="$id" 'NF && $1 != id { print $1 }')
@@ -150,6 +157,7 @@ record_id() {
 # A plain process has no hold: the script records itself by `ln`, and goes on only if the recorded one is it.
 submit_process() {
   if ! read_id "$key"; then
+    keep_settings || { code=full; return; }
     "${kind}_start" "runs/$key" "$shell"
     for _try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
       read_id "$key" && break

@@ -265,6 +265,18 @@ def test_the_schedulers_refusal_is_told_in_its_words(cluster: Machine) -> None:
         jobs.submit_job(jobs.create_settings(None, None, "true", partition="nowhere", scheduler="slurm"))
 
 
+def test_a_refused_submission_is_no_job(cluster: Machine) -> None:
+    jobs = cluster.submitter()
+    refused = jobs.create_settings(None, None, "true", partition="nowhere", scheduler="slurm")
+    token = str(uuid.uuid4())
+    for _again in range(2):
+        with pytest.raises(ActionRefused):
+            jobs.submit_job(dict(refused), action=token)
+    assert jobs.settings.list_keys() == []
+    allowed = jobs.create_settings(None, None, "true", scheduler="slurm")
+    assert jobs.submit_job(allowed)["jobid"].endswith("_2"), "the number of the refused one stays used"
+
+
 def test_auto_does_not_load_a_login_node(server: Machine) -> None:
     jobs = Machine(WithoutSlurm(server.shell, server.home), server.home, "").submitter()  # type: ignore[arg-type]
     with pytest.raises(ServerProblem, match='scheduler="process"'):
