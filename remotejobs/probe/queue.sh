@@ -20,7 +20,7 @@ here() {
   return 0
 }
 
-# ask KIND: one query for all sources of this server. Sets $answer, $asked (0: complete) and $cluster for KIND.
+# ask KIND: one query for all sources of this server. Sets $answer, $asked (0: complete), $asked_at and $cluster for KIND.
 ask() {
   answer='' asked=1 cluster=-
   if here "$1" && cluster=$("$1_cluster" 2>/dev/null) && [ -n "$cluster" ]; then
@@ -29,7 +29,8 @@ ask() {
       "$1_query" 2>/dev/null)
     asked=$?
   fi
-  say queue "$1" "${cluster:--}" "$HOST" "$(date +%s)"
+  asked_at=$(date +%s)
+  say queue "$1" "${cluster:--}" "$HOST" "$asked_at"
   [ -z "$answer" ] || printf '%s\n' "$answer" | sed 's/^/|/'
   say closed queue "$1" "$asked"
 }
@@ -39,7 +40,7 @@ keep() {
   [ "$asked" = 0 ] || return 0
   _proof=$({ printf '%s\n' "$answer" | "$1_live"; echo =endings; printf '%s\n' "$answer" | "$1_endings"
     printf '=answer\n%s\n=open\n%s' "$answer" "$open"; } |
-    awk -v kind="$1" -v cluster="$cluster" -v now="$(date +%s)" -v tab="$TAB" '
+    awk -v kind="$1" -v cluster="$cluster" -v now="$asked_at" -v tab="$TAB" '
       /^=(endings|answer|open)$/ { part = $0; next }
       part == "" { if ($2 == 1 || !($1 in live)) live[$1] = $2; since[$1] = $3 }
       part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* /, "", line); ending[$1, $2] = line }
