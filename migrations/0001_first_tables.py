@@ -59,6 +59,7 @@ def _servers():
         sa.Column("confirmed_at", sa.Float(), nullable=True),
         sa.Column("shown_at", sa.Float(), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("jobs", sa.Integer(), nullable=True),
         sa.Column("unreadable", sa.Integer(), nullable=False),
         sa.Column("skipped", sa.Integer(), nullable=False),
         sa.Column("change", sa.Integer(), nullable=False),

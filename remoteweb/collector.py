@@ -108,10 +108,8 @@ def collect(
         try:
             sync.wanted = apps if apps is not None else _active_apps(server_id)
             sync.results = {app: SourceResult(app) for app in sync.wanted}
-            if sync.wanted:
-                _carry_out(sync, shell_factory, timeout)
-            result = SyncResult(label, time.time() - sync.began_at, list(sync.results.values()))
-            _end_well(sync, result)
+            answer = _carry_out(sync, shell_factory, timeout) if sync.wanted else None
+            result = _end_well(sync, answer, label)
         except BaseException as error:
             with _told_to_the_log():
                 _end_badly(sync, error)
@@ -158,7 +156,7 @@ def _active_apps(server_id: int) -> list[str]:
     return apps
 
 
-def _carry_out(sync: _Sync, shell_factory: ShellFactory, timeout: float) -> None:
+def _carry_out(sync: _Sync, shell_factory: ShellFactory, timeout: float) -> Answer:
     with _connected(sync, shell_factory) as shell:
         request = _prepare(sync, timeout)
         sync.progress.enter("connecting")
@@ -170,6 +168,7 @@ def _carry_out(sync: _Sync, shell_factory: ShellFactory, timeout: float) -> None
         _take_in(sync, answer)
     finally:
         answer.close()
+    return answer
 
 
 @contextlib.contextmanager
@@ -205,9 +204,7 @@ def _sources(sync: _Sync) -> dict[str, Source]:
 
 
 def _take_in(sync: _Sync, answer: Answer) -> None:
-    """Records, then what became of the actions, then the open jobs by the queue; confirmed is what is
-    written.
-    """
+    """Records, then what became of the actions, then the open jobs by the queue."""
     missing = [app for app in sync.wanted if app not in answer.sources]
     if missing:
         raise AnswerBroken(
@@ -223,7 +220,6 @@ def _take_in(sync: _Sync, answer: Answer) -> None:
     outcomes.settle(sync.lease, sync.sent, answer.outcomes, sync.results)
     for app in good:
         sync.results[app].changed += intake.look_again(sync.lease, sync.known[app], seen)
-    confirming.confirm(sync.lease, answer, sync.known, sync.results, sync.began_at)
 
 
 def _meet(sync: _Sync, answer: Answer) -> None:
@@ -267,15 +263,21 @@ def _chunks(told: SourceAnswer) -> Iterator[Chunk]:
         raise AnswerBroken(f"The records of {told.app} cannot be read to their end: {error}.") from error
 
 
-def _end_well(sync: _Sync, result: SyncResult) -> None:
+def _end_well(sync: _Sync, answer: Answer | None, label: str) -> SyncResult:
+    """One transaction says it all: what is written is confirmed, the run has ended, the server is free."""
     begin_writing()
     leases.still_ours(sync.lease)
-    moved = trouble.is_over(sync.lease)
+    moved = []
+    if answer is not None:
+        moved = confirming.confirm(sync.lease, answer, sync.known, sync.results, sync.began_at)
+    moved += trouble.is_over(sync.lease)
+    result = SyncResult(label, time.time() - sync.began_at, list(sync.results.values()))
     failed = bool(result.sources) and all(source.error for source in result.sources)
     runs.end(sync.progress.run_id, "failed" if failed else "done", result.sentence, result.sources)
     leases.give_back(sync.lease)
     changes.publish(moved)
     db.session.commit()
+    return result
 
 
 def _end_badly(sync: _Sync, error: BaseException) -> None:

@@ -1,8 +1,8 @@
 """The end of a sync's answer: which sources are confirmed by it, and what their lines on the pages say."""
 
 from remotejobs.answer import Answer, SourceAnswer
-from remoteweb import changes, leases, sources
-from remoteweb.database import begin_writing, db
+from remoteweb import sources
+from remoteweb.database import db
 from remoteweb.leases import Lease
 from remoteweb.models import Job, Server, Source
 from remoteweb.runs import SourceResult
@@ -14,10 +14,11 @@ SHOWN_SECONDS = 60.0
 
 def confirm(
     lease: Lease, answer: Answer, ids: dict[str, int], results: dict[str, SourceResult], began_at: float
-) -> None:
-    """`ids` are the known sources of this sync by app, `results` gets what there is to say of each."""
-    begin_writing()
-    leases.still_ours(lease)
+) -> list[Source]:
+    """In the caller's transaction, which publishes the sources that it gives: those whose line says something else now.
+
+    `ids` are the known sources of this sync by app, `results` gets what there is to say of each.
+    """
     db.session.get_one(Server, lease.server_id).skew = round(answer.skew, 1)
     moved = []
     for app, result in results.items():
@@ -27,8 +28,7 @@ def confirm(
             source = sources.still_known(ids[app])
             if _confirm_one(source, told, _unanswered(source, answer), result, began_at):
                 moved.append(source)
-    changes.publish(moved)
-    db.session.commit()
+    return moved
 
 
 def _confirm_one(
@@ -42,8 +42,9 @@ def _confirm_one(
     if not source.error:
         source.confirmed_at = began_at
     result.unreadable, result.skipped = source.unreadable, source.skipped
-    count = db.select(db.func.count()).select_from(Job).where(Job.source_id == source.id)
-    result.jobs = db.session.scalar(count) or 0
+    if source.jobs is None or result.changed:
+        source.jobs = db.session.scalar(db.select(db.func.count()).where(Job.source_id == source.id))
+    result.jobs = source.jobs or 0
     is_old = (source.confirmed_at or 0.0) - (source.shown_at or 0.0) >= SHOWN_SECONDS
     if result.changed or is_old or (source.error, source.unreadable, source.skipped) != before:
         source.shown_at = source.confirmed_at

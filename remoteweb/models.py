@@ -65,6 +65,7 @@ class Source(Model):
     )  # the last exchange that confirmed all its rows, our clock
     shown_at: Mapped[float | None] = mapped_column(Float)  # the confirmed_at that pages were last told of
     error: Mapped[str] = mapped_column(Text, default="")  # a trouble of this app's folder alone
+    jobs: Mapped[int | None]  # how many there are: counted anew only when something has changed
     unreadable: Mapped[int] = mapped_column(default=0)
     skipped: Mapped[int] = mapped_column(default=0)
     change: Mapped[int] = mapped_column(default=0, index=True)

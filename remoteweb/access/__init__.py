@@ -76,7 +76,9 @@ def _keep_out() -> AnyResponse | None:
         )
     if request.endpoint not in OPEN and not _has_cookie():
         return _refuse(
-            401, "This browser has not been let in", "It needs a link of its own, which lets it in for a year."
+            401,
+            "This browser has not been let in",
+            "It needs a link of its own, which lets it in for a year.",
         )
     return None
 
