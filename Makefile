@@ -14,9 +14,9 @@ PACKAGING := setup.cfg pyproject.toml
 run: $(VENV)/installed
 	@exec $(BIN)/remoteweb serve
 
-# `make test ARGS="tests/library -k key"` runs a part.
+# Two at a time, each with real parts of its own: most of a test is waiting. `make test ARGS="tests/library -k key"` runs a part.
 test: real-parts $(VENV)/installed-test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 soak: real-parts $(VENV)/installed-test
 	$(BIN)/pytest -m soak $(ARGS)

@@ -27,6 +27,8 @@ submit_steps() {
 
 # claim_key: $key becomes the key that this action has got, now or in an earlier try.
 claim_key() {
+  _n=
+  [ -r sealed ] && [ -x sealed ] || return 1  # or a sealed number could be used twice
   if [ ! -s "$act/key" ]; then
     _n=$(next_n "$hash")
     while :; do
@@ -41,6 +43,7 @@ claim_key() {
     done
     printf '%s\n' "${hash}_$_n" >"$act/key.$WORD" && ln "$act/key.$WORD" "$act/key" 2>/dev/null
     rm -f "$act/key.$WORD"
+    [ -s "$act/key" ] || { rmdir "runs/${hash}_$_n"; return 1; }  # a full disk: the number is not used up
   fi
   IFS= read -r key <"$act/key" 2>/dev/null || { key=-; return 1; }
   is_key "$key" || { key=-; return 1; }
@@ -52,7 +55,8 @@ claim_key() {
 next_n() {
   set +f
   { [ -n "$2" ] || ls settings runs 2>/dev/null; cat sealed/*.names 2>/dev/null; } |
-    awk -v start="$1_" 'index($0, start) == 1 { n = substr($0, 34) + 0; if (n > top) top = n } END { print top + 1 }'
+    awk -v start="$1_" 'index($0, start) == 1 && substr($0, 34) ~ /^[1-9][0-9]?[0-9]?[0-9]?[0-9]?[0-9]?(\.json)?$/ {
+      n = substr($0, 34) + 0; if (n > top) top = n } END { print top + 1 }'
   set -f
 }
 
@@ -159,10 +163,9 @@ submit_process() {
   if ! read_id "$key"; then
     keep_settings || { code=full; return; }
     "${kind}_start" "runs/$key" "$shell"
-    for _try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-      read_id "$key" && break
-      sleep 0.1 2>/dev/null || sleep 1
-    done
+    # A job's shell reads the login files first, which may take seconds.
+    _until=$(($(date +%s) + 10))
+    until read_id "$key" || [ "$(date +%s)" -gt "$_until" ]; do sleep 0.1 2>/dev/null || sleep 1; done
   fi
   [ "$f_id" = - ] && { code=not-seen-yet; return; }
   id=$f_id state=done code=submitted acted=yes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from library.machines import Machine, over_ssh, until
 
-from remotejobs import ActionRefused, BadInput, ServerProblem
+from remotejobs import ActionRefused, ActionUnknown, BadInput, ServerProblem
 from remotejobs.settings import create, document, work_hash
 
 
@@ -257,6 +257,26 @@ def test_a_number_is_never_used_twice_also_after_cleaning(server: Machine) -> No
         jobs.check_state(hash_, n)
         numbers.append(n)
     assert numbers == [1, 2, 3]
+
+
+def test_a_stray_name_does_not_use_up_the_numbers(server: Machine) -> None:
+    jobs = server.submitter()
+    made = jobs.create_settings(None, None, "true", scheduler="process")
+    hash_, _ = key(jobs.submit_job(dict(made)))
+    (server.registry() / "settings" / f"{hash_}_9999999.json").write_text("{}")
+    (server.registry() / "runs" / f"{hash_}_999999 x").mkdir()
+    assert key(jobs.submit_job(dict(made))) == (hash_, 2)
+
+
+def test_nothing_is_numbered_while_the_sealed_numbers_cannot_be_read(server: Machine) -> None:
+    jobs = server.submitter()
+    made = jobs.create_settings(None, None, "true", scheduler="process")
+    jobs.submit_job(dict(made))
+    (server.registry() / "sealed").chmod(0)
+    with pytest.raises(ActionUnknown):
+        jobs.submit_job(dict(made))
+    (server.registry() / "sealed").chmod(0o700)
+    assert key(jobs.submit_job(dict(made)))[1] == 2
 
 
 def test_the_schedulers_refusal_is_told_in_its_words(cluster: Machine) -> None:
