@@ -28,18 +28,18 @@ def clock(moment: float | None, kind: str = "at", of: str = "") -> Markup:
 
 
 def duration(seconds: float | None) -> str:
-    """ "45 s", "38 min", "1 h 52", "2 d 4 h": two units say enough."""
+    """ "45 s", "38 min", "1 h 52", "2 d 4 h": two units say enough. No line breaks within."""
     if seconds is None:
         return ""
     whole = max(0, int(seconds))
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}\u00a0s"
     if whole < 3600:
-        return f"{minutes} min"
+        return f"{minutes}\u00a0min"
     if not days:
-        return f"{hours} h {minutes:02}" if minutes else f"{hours} h"
-    return f"{days} d {hours} h" if hours else f"{days} d"
+        return f"{hours}\u00a0h\u00a0{minutes:02}" if minutes else f"{hours}\u00a0h"
+    return f"{days}\u00a0d\u00a0{hours}\u00a0h" if hours else f"{days}\u00a0d"
 
 
 def used(job: Job) -> int:

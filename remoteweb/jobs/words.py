@@ -1,5 +1,6 @@
 """How states, reasons and evidence are said to a person. What a table does not know is shown in the scheduler's words."""
 
+import time
 from typing import NamedTuple
 
 from remoteweb.models import Action, Job
@@ -112,9 +113,23 @@ WITNESSES = {
 FINAL = ("done", "failed", "cancelled", "lost")
 
 
+# Seconds after which what was seen is told as what was last seen: with a server in trouble, and without.
+OUT_OF_SIGHT_IN_TROUBLE, OUT_OF_SIGHT = 180.0, 900.0
+
+
+def is_out_of_sight(job: Job) -> bool:
+    """Nobody has confirmed for a while that this job still is what it was: its server is not asked, or does not answer."""
+    if is_final(job) or job.source is None or job.source.confirmed_at is None:
+        return False
+    in_trouble = bool(job.server.error or job.server.needs_person)
+    return time.time() - job.source.confirmed_at > (OUT_OF_SIGHT_IN_TROUBLE if in_trouble else OUT_OF_SIGHT)
+
+
 def look(job: Job) -> Look:
     if job.settling:
         return SETTLING
+    if job.state in LOOKS and is_out_of_sight(job):
+        return Look("ask", "warn", f"Last seen {LOOKS[job.state].word.lower()}")
     known = LOOKS.get(job.state)
     if known is None:
         return Look(

@@ -303,7 +303,7 @@ def test_what_was_asked_for_is_said_in_words(app: Flask, client: FlaskClient, so
     page = html.unescape(client.get(f"/jobs/{job}").text)
     told = re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", page)
     assert told[:5] == [
-        ("Time limit", "3 h"),
+        ("Time limit", "3\u00a0h"),
         ("Cores", "64"),
         ("Memory", "256 GB"),
         ("Partition", "gpu"),
@@ -327,3 +327,24 @@ def test_a_record_of_any_shape_has_a_page(
 def test_a_number_that_no_job_can_have_is_not_found(client: FlaskClient, number: int) -> None:
     assert client.get(f"/jobs/{number}").status_code == 404
     assert client.post(f"/jobs/{number}/cancel").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("error", "age", "said"),
+    [
+        ("", 60, "Running"),
+        ("", 1000, "Last seen running"),
+        ("No answer.", 60, "Running"),
+        ("No answer.", 240, "Last seen running"),
+    ],
+)
+def test_what_nobody_confirms_any_more_is_what_was_last_seen(
+    app: Flask, client: FlaskClient, error: str, age: float, said: str
+) -> None:
+    with app.app_context():
+        source = rows.source(rows.server(error=error), confirmed_at=time.time() - age)
+        job = rows.job(source, "train", limit=10800).id
+    for page in ("/", f"/jobs/{job}"):
+        text = client.get(page).text
+        assert f">{said}</strong>" in text
+        assert ("Time used of its limit" in text) is (said == "Running")
