@@ -23,6 +23,8 @@ OUTCOMES = {
     "is-cancelled": "Cancelled.",
     "was-over": "It had already ended.",
     "told": "The scheduler was told to cancel it; it has not ended yet.",
+    "absent": "~/.{app} is not there on {server} now, so nothing was done yet.",
+    "unreadable": "The record of this job cannot be read on {server} now, so nothing was done yet.",
     "queue-silent": "The scheduler did not answer, so nothing was done yet.",
     "elsewhere": "This job runs on another cluster or login node of this home, not on the one that answered. Name that server.",
     "no-job": "There is no record of this job on {server}.",

@@ -3,11 +3,12 @@
 # remotejobs_after and the environment follow below. It never changes the job's exit code.
 remotejobs_key=${remotejobs_run##*/}
 remotejobs_facts=${remotejobs_run%/runs/*}/facts
-remotejobs_child=
+remotejobs_child= remotejobs_got= remotejobs_stop=
 
 # A fact is created once: written, then linked to its name.
 remotejobs_fact() {
-  printf '%s\n' "$2" end >"$remotejobs_run/.$1" && ln "$remotejobs_run/.$1" "$remotejobs_facts/$remotejobs_key.$1"
+  printf '%s\n' "$2" end >"$remotejobs_run/.$1"
+  [ "$(tail -n 1 "$remotejobs_run/.$1")" = end ] && ln "$remotejobs_run/.$1" "$remotejobs_facts/$remotejobs_key.$1"
 } 2>/dev/null
 
 # The exit file was reserved at the start: on a full disk new files fail, filling and linking an old one does not.
@@ -18,7 +19,8 @@ remotejobs_finish() {
   trap - EXIT
   {
     printf 'code=%s\ntime=%s\nend\n' "$remotejobs_code" "$(date +%s)" 1<>"$remotejobs_run/.exit.$remotejobs_attempt"
-    ln "$remotejobs_run/.exit.$remotejobs_attempt" "$remotejobs_facts/$remotejobs_key.exit.$remotejobs_attempt"
+    grep -qx end "$remotejobs_run/.exit.$remotejobs_attempt" &&
+      ln "$remotejobs_run/.exit.$remotejobs_attempt" "$remotejobs_facts/$remotejobs_key.exit.$remotejobs_attempt"
   } 2>/dev/null
   exit "$remotejobs_code"
 }
@@ -29,15 +31,27 @@ remotejobs_fence() {
   grep -qx "id=$remotejobs_id" "$remotejobs_facts/$remotejobs_key.id" || exit 0
 }
 
-remotejobs_pass() { [ -z "$remotejobs_child" ] || kill -"$1" "$remotejobs_child" 2>/dev/null; }
+# Before there is a program, a signal that would end it keeps it from being started.
+remotejobs_pass() {
+  remotejobs_got=yes
+  if [ -n "$remotejobs_child" ]; then kill -"$1" "$remotejobs_child" 2>/dev/null
+  else case $1 in HUP | INT | TERM) remotejobs_stop=yes ;; esac
+  fi
+}
 
 # `&` and `wait`: a shell runs its traps only after a foreground child has ended.
 remotejobs_go() {
+  [ -z "$remotejobs_stop" ] && [ ! -e "$remotejobs_run/.told" ] || exit 143
   remotejobs_command &
   remotejobs_child=$!
+  remotejobs_status=
+  # A trap ends `wait` early, with a status of its own: only a wait that no signal disturbed tells the program's.
   while :; do
-    wait "$remotejobs_child"; remotejobs_status=$?
-    kill -0 "$remotejobs_child" 2>/dev/null || break
+    remotejobs_got=
+    wait "$remotejobs_child"; remotejobs_last=$?
+    # 127 after another status: the program had already been waited for when the signal came.
+    [ "$remotejobs_last" = 127 ] && [ -n "$remotejobs_status" ] || remotejobs_status=$remotejobs_last
+    [ -n "$remotejobs_got" ] || break
   done
   remotejobs_child=
 }

@@ -18,11 +18,29 @@ cancels() {
   acted=yes
 }
 
+# cancel_targets: the jobs that are to be cancelled are asked about too, also those whose end is known: they may have been
+# requeued since.
+cancel_targets() {
+  IFS=$NL
+  for _line in $cancels; do
+    unset IFS
+    set -- $_line
+    is_key "$3" && enter "$2" && read_id "$3" &&
+      open="$open$2 $f_scheduler $f_cluster - $f_id $f_submitted $f_attempt $3 0 0 $f_sid $f_start_ticks $f_boot$NL"
+    IFS=$NL
+  done
+  unset IFS
+}
+
 # check_cancel UUID APP KEY SENT: 0 when it goes to the scheduler (it is in $_told then), else the outcome is set.
 check_cancel() {
   _uuid=$1 _key=$3 _id=- _state=refused _code=no-job
-  is_uuid "$1" && is_key "$3" && enter "$2" || return 1
+  is_uuid "$1" && is_key "$3" || return 1
+  # A registry that is not there, or cannot be read, may be there again: only one that was read has no such job.
+  enter "$2"
+  case $? in 1) _state=unknown _code=absent; return 1 ;; 2) _state=unknown _code=$trouble; return 1 ;; esac
   if ! read_id "$3"; then
+    [ ! -e "facts/$3.id" ] || { _state=unknown _code=unreadable; return 1; }
     if [ -e "settings/$3.json" ]; then _state=not_started _code=not-submitted; fi
     was_sealed "$3" && _state=done _code=was-over
     return 1
@@ -30,18 +48,26 @@ check_cancel() {
   eval "_asked=\${asked_$f_scheduler:-1} _cluster=\${cluster_$f_scheduler:--} _answer=\${answer_$f_scheduler:-}"
   _id=$f_id _state=unknown _code=queue-silent
   [ "$_cluster" = - ] || [ "$_cluster" = "$f_cluster" ] || { _state=refused _code=elsewhere; return 1; }
-  [ "$_asked" = 0 ] || return 1
+  [ "$_asked" = 0 ] && was_asked "$3" || return 1
   # A mark of having told it, as far as the disk lets us: whoever comes next knows, and a process is killed then.
   _sent=$4
   [ -e "runs/$3/.told" ] && _sent=sent
   if ! is_live "$3"; then
     _state=done _code=was-over
-    [ "$_sent" = sent ] && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
+    [ "$_sent" = sent ] && ! ended_by_itself "$3" && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
     return 1
   fi
   (: >"runs/$3/.told") 2>/dev/null
   _told="$_told$1 $2 $f_scheduler $f_id $3 ${f_sid:--} ${f_start_ticks:--} ${f_boot:--} $_sent $f_attempt$NL"
 }
+
+# was_asked KEY: whether the answer of its scheduler speaks of the job at all. Only then it can lack it.
+was_asked() {
+  printf '%s\n' "$_answer" | awk -F '|' -v id="$f_id" -v key="$1" 'NF > 3 && ($3 == id || $3 == key) { found = 1 } END { exit !found }'
+}
+
+# ended_by_itself KEY: its last attempt left the exit code 0, so whatever we told the scheduler came too late.
+ended_by_itself() { grep -qsx code=0 "facts/$1.exit.$f_attempt"; }
 
 # is_live KEY: whether the answer of its scheduler lists it as not ended; the id alone is not believed, it may be another job's.
 is_live() {
@@ -64,10 +90,11 @@ proofs() {
   for _line in $_told; do
     unset IFS
     set -- $_line
-    enter "$2" && read_id "$5"
     eval "_asked=\${asked_$3:-1} _answer=\${answer_$3:-}"
-    if [ "$_asked" != 0 ] || is_live "$5"; then
+    if [ -z "$looked_again" ] || [ "$_asked" != 0 ] || ! { enter "$2" && read_id "$5"; } || ! was_asked "$5" || is_live "$5"; then
       settled "$1" unknown "$5" "$4" told
+    elif ended_by_itself "$5"; then
+      settled "$1" done "$5" "$4" was-over
     else
       cancelled_facts="$cancelled_facts$2$TAB$5.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL"
       settled "$1" done "$5" "$4" is-cancelled

@@ -58,17 +58,28 @@ all_submissions() {
     IFS=$TAB
     set -- $_line
     unset IFS
-    if [ $(($(date +%s) - STARTED)) -ge "$BUDGET" ]; then settled "$2" not_started - - no-time
+    if ! has_time; then settled "$2" not_started - - no-time
     elif [ "$1" = submit ]; then
       document=$(printf '%s' "$7" | base64 -d 2>/dev/null)
       submission "$2" "$3" "$4" "$5" "$6"
-    elif is_key "$4" && enter "$3" && kept "$4"; then
-      submission "$2" "$3" "${4%_*}" "$(member scheduler)" "$5"
-    else settled "$2" refused - - no-job
+    else resubmission "$2" "$3" "$4" "$5"
     fi
     IFS=$NL
   done
   unset IFS
+}
+
+# resubmission UUID APP KEY ASKED
+resubmission() {
+  is_key "$3" || { settled "$1" refused - - no-job; return; }
+  enter "$2"
+  case $? in 1) settled "$1" unknown - - absent; return ;; 2) settled "$1" unknown - - "$trouble"; return ;; esac
+  kept "$3"
+  case $? in
+    0) submission "$1" "$2" "${3%_*}" "$(member scheduler)" "$4" ;;
+    1) settled "$1" refused - - no-job ;;
+    *) settled "$1" unknown - - unreadable ;;
+  esac
 }
 
 answers() {
@@ -110,22 +121,27 @@ look() {
 }
 
 main() {
-  sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told= seen= known=
+  sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told= seen= known= looked_again=
   read_request || { echo "remotejobs: the request was cut"; exit 65; }
   exec </dev/null
   echo  # login files may have printed something without an end of line
   say hello "$PROBE" "$NOW" "$HOST" "$SYSTEM"
   case $SYSTEM in Linux) ;; *) say trouble not-linux; say bye; exit ;; esac
   all_records
+  [ -z "$cancels" ] || cancel_targets
   queues
   [ -z "$cancels" ] || { cancels; say closed cancels 0; }
   [ -z "$submissions" ] || { all_submissions; say closed submissions 0; }
   [ -z "$questions" ] || answers
   # What was done is proved by looking once more; a scheduler that was told to stop a job takes a moment.
   if [ -n "$acted" ]; then
-    all_open; queues
+    if has_time; then
+      all_open
+      [ -z "$cancels" ] || cancel_targets
+      queues; looked_again=yes
+    fi
     for _wait in 1 2 3; do
-      still_live || break
+      has_time && still_live || break
       sleep 0.5 2>/dev/null || sleep 1
       queues
     done

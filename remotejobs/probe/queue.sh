@@ -45,6 +45,8 @@ keep() {
       part == "" { if ($2 == 1 || !($1 in live)) live[$1] = $2; since[$1] = $3 }
       part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* /, "", line); ending[$1, $2] = line }
       part == "=answer" && $1 == "accounting" { accounting = $2 }
+      # Not to be there is a line as well: a job that was not asked about has none.
+      part == "=answer" && ($0 ~ /^n\|/ || $0 ~ /^q\|[^|]*\|[^|]*\|gone\|/) { split($0, word, "|"); absent[word[3]] = 1 }
       part == "=open" && $2 == kind && $3 == cluster {
         app = $1; id = $5; submitted = $6; a = $7; key = $8; exited = $9; gone = $10
         if (key in live) next  # a batch system of ours that is asked by key, since its ids (pids) come again
@@ -52,7 +54,7 @@ keep() {
         # The last attempt that accounting knows; an earlier one of the same id has its own fact.
         for (e = a; (id, e + 1) in ending; e++);
         if ((id, e) in ending) { print app tab key ".sched." e tab "source=" (ending[id, e] ~ /^q/ ? "queue" : "accounting") tab "line=" ending[id, e] tab "time=" now; next }
-        if (accounting == "failed") next  # it may know the job
+        if (accounting == "failed" || !(id in absent) && !(key in absent)) next  # it may be known, or come back
         if (gone == "-") print app tab key ".gone." a tab "time=" now
         # Nothing more will be said of it: there is no accounting, or it has kept silent for an hour.
         if (exited && (accounting != "complete" || gone != "-" && now - gone > 3600))

@@ -33,12 +33,14 @@ records() {
 changed_buckets() {
   _sorted=$(printf '%s\n' "$names" | awk "$VALID"'
     valid($0) { print; next } $0 != "" && $0 != "facts:" && $0 != "settings:" { skipped++ } END { print "~" skipped + 0 }' | sort)
+  case $_sorted in *~*) ;; *) trouble='closed'; return 1 ;; esac  # its last line: something was killed on the way
   say skipped "${_sorted##*~}"
   _sorted=${_sorted%~*}
   _sums=$(printf '%s' "$_sorted" | awk -v made="$made" '{
     if (substr($0, 1, 1) != bucket) { if (bucket != "") close(sum); bucket = substr($0, 1, 1); sum = "echo " bucket " `cksum`"; print made | sum }
     print | sum
-  }')
+  } END { if (bucket != "") close(sum); print "~" }')
+  case $_sums in *~) _sums=${_sums%~} ;; *) trouble='closed'; return 1 ;; esac
   _changed= known= _there=
   IFS=$NL
   for _line in $_sums; do

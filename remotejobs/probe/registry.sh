@@ -8,6 +8,7 @@
 # What precedes the first such line (banners, rc files) is noise. A part counts only with its `closed ... 0` line.
 
 # Each process that is started here costs a millisecond or two: what the shell can do itself, it does.
+person_umask=$(umask) person_TZ=${TZ-} person_LC_ALL=${LC_ALL-}
 LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) STARTED=$NOW
 export LC_ALL TZ
 # With these `cd .app` might go elsewhere, and ls and awk speak otherwise.
@@ -19,6 +20,20 @@ TAB='	' NL='
 [ -r /proc/sys/kernel/hostname ] && read -r HOST </proc/sys/kernel/hostname && [ -n "$HOST" ] || HOST=$(uname -n)
 [ -r /proc/sys/kernel/ostype ] && read -r SYSTEM </proc/sys/kernel/ostype && [ -n "$SYSTEM" ] || SYSTEM=$(uname -s)
 HOST=${HOST%%.*}
+
+# as_person: in a subshell that starts a job. What we set for ourselves is not the job's.
+as_person() {
+  umask "$person_umask"
+  unset TZ LC_ALL
+  [ -z "$person_TZ" ] || export TZ="$person_TZ"
+  [ -z "$person_LC_ALL" ] || export LC_ALL="$person_LC_ALL"
+}
+
+# has_time: whether the budget of this exchange is not used up.
+has_time() { [ $(($(date +%s) - STARTED)) -lt "$BUDGET" ]; }
+
+# is_whole FILE: a file of facts came to the disk whole: a quota error shows only at close, and not in the shell's status.
+is_whole() { [ "$(tail -n 1 "$1" 2>/dev/null)" = end ]; }
 
 say() { printf '%s %s\n' "$WORD" "$*"; }
 

@@ -41,7 +41,7 @@ claim_key() {
       else return 1
       fi
     done
-    printf '%s\n' "${hash}_$_n" >"$act/key.$WORD" && ln "$act/key.$WORD" "$act/key" 2>/dev/null
+    printf '%s\n' "${hash}_$_n" >"$act/key.$WORD" && [ -s "$act/key.$WORD" ] && ln "$act/key.$WORD" "$act/key" 2>/dev/null
     rm -f "$act/key.$WORD"
     [ -s "$act/key" ] || { rmdir "runs/${hash}_$_n"; return 1; }  # a full disk: the number is not used up
   fi
@@ -122,7 +122,9 @@ submit_held() {
     if [ -z "$_found" ]; then
       # After a time-out the queue may show it late: absence is no evidence for five minutes.
       [ -r "$act/unsettled" ] && IFS= read -r _since <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return; }
-      (cd "runs/$key" && "${kind}_submit_held" "$held" "$R/runs/$key/script" >/dev/null 2>"$R/$act/said.$WORD")
+      # It was taken once already, and is only not to be seen (a plugin may rename jobs): never a second one.
+      [ ! -s "$act/taken" ] || { code=not-seen-yet; return; }
+      (cd "runs/$key" && "${kind}_submit_held" "$held" "$R/runs/$key/script" >"$R/$act/taken" 2>"$R/$act/said.$WORD")
       _status=$?
       text=$(head -n 1 "$act/said.$WORD" 2>/dev/null); rm -f "$act/said.$WORD"
       case $_status in
@@ -135,6 +137,8 @@ submit_held() {
     fi
     keep_settings && record_id $_found || { code=full; return; }
   fi
+  # On a home that several clusters share, a try may be continued on another one.
+  [ "$f_cluster" = "$("${kind}_cluster" 2>/dev/null)" ] || { code=elsewhere; return; }
   id=$f_id
   _twins=$(printf '%s\n' "$_found" | awk -v id="$id" 'NF && $1 != id { print $1 }')
   [ -z "$_twins" ] || printf '%s\n' "$_twins" | "${kind}_cancel" >/dev/null 2>&1
@@ -153,7 +157,7 @@ record_id() {
   [ -n "$2" ] && _cluster=$("${kind}_cluster" 2>/dev/null) || return 1
   printf 'scheduler=%s\ncluster=%s\nhost=%s\nid=%s\nsubmitted=%s\nincarnation=%s\naction=%s\nend\n' "$kind" "$_cluster" "$HOST" \
     "$1" "$2" "$(printf '%s' "$uuid" | tr -d - | cut -c 1-16)" "$uuid" >"$act/id.$WORD"
-  ln "$act/id.$WORD" "facts/$key.id" 2>/dev/null
+  is_whole "$act/id.$WORD" && ln "$act/id.$WORD" "facts/$key.id" 2>/dev/null
   rm -f "$act/id.$WORD"
   read_id "$key"
 }
@@ -171,9 +175,10 @@ submit_process() {
   id=$f_id state=done code=submitted acted=yes
 }
 
-# kept KEY: $document becomes what was asked then, from its file or from a sealed batch, without its jobid.
+# kept KEY: $document becomes what was asked then, from its file or from a sealed batch, without its jobid. 1: there is
+# none, 2: it cannot be read.
 kept() {
-  if [ -f "settings/$1.json" ]; then document=$(cat "settings/$1.json")
+  if [ -f "settings/$1.json" ]; then document=$(cat "settings/$1.json" 2>/dev/null)
   elif was_sealed "$1"; then
     set +f
     document=$(for _batch in sealed/*.gz; do gzip -dc <"$_batch"; done 2>/dev/null | awk -v head="file $1.json" '
@@ -181,6 +186,7 @@ kept() {
     set -f
   else return 1
   fi
+  case $document in '{'*'}') ;; *) return 2 ;; esac
   document=$(printf '%s\n' "$document" | sed -e '/^"jobid": "/d' -e '/^"again_of": "/d' -e "1a\\
 \"again_of\": \"$1\",")
 }

@@ -8,7 +8,8 @@ remotejobs_stat=$(cat /proc/$$/stat) && remotejobs_stat=${remotejobs_stat##*) }
 set -- $remotejobs_stat
 printf "%s\n" scheduler=process "cluster=$(uname -n | cut -d . -f 1)" "host=$(uname -n)" "id=$$" "submitted=$(date +%s)" \
   "incarnation=$(od -An -N8 -tx1 /dev/urandom | tr -d " \n")" "sid=$4" "start_ticks=${20}" \
-  "boot=$(cat /proc/sys/kernel/random/boot_id)" end >"$remotejobs_run/.id.$$" && ln "$remotejobs_run/.id.$$" "${remotejobs_run%/runs/*}/facts/${remotejobs_run##*/}.id" 2>/dev/null
+  "boot=$(cat /proc/sys/kernel/random/boot_id)" end >"$remotejobs_run/.id.$$"
+[ "$(tail -n 1 "$remotejobs_run/.id.$$")" = end ] && ln "$remotejobs_run/.id.$$" "${remotejobs_run%/runs/*}/facts/${remotejobs_run##*/}.id" 2>/dev/null
 rm -f "$remotejobs_run/.id.$$"
 set --
 [ -r "${remotejobs_run%/runs/*}/facts/${remotejobs_run##*/}.id" ] || exit 1'
@@ -53,23 +54,26 @@ process_start() {
   (
     set -f
     exec </dev/null >>"$1/stdout" 2>>"$1/stderr"
+    as_person
     exec setsid $2 "$R/$1/script"
   ) &
 }
 
 # process_cancel: stdin "PID SID TICKS BOOT SENT". TERM to all of its session but the wrapper, which stays to note the exit
-# code; KILL when it was told so before and lives on. Waits up to two seconds for the end.
+# code; KILL when it was told so before and lives on. All are told at once, then up to two seconds are waited for their end.
 process_cancel() {
-  while read -r _pid _sid _ticks _boot _sent; do
-    [ "$_boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || continue
-    _signal=TERM
-    [ "$_sent" = sent ] && _signal=KILL
-    for _once in 1 2 3 4 5 6 7 8 9 10; do
+  read -r _boot_now </proc/sys/kernel/random/boot_id
+  _jobs=$(cat)
+  for _once in 1 2 3 4 5 6 7 8 9 10; do
+    _left=$(printf '%s\n' "$_jobs" | while read -r _pid _sid _ticks _boot _sent; do
+      [ "$_boot" = "$_boot_now" ] || continue
       _members=$(process_members "$_pid" "$_sid" "$_ticks")
-      [ -n "$_members" ] || break
-      [ "$_once" = 1 ] && kill -"$_signal" $_members
-      sleep 0.2 2>/dev/null || { sleep 1; break; }
-    done
+      [ -n "$_members" ] || continue
+      echo "$_members"
+      [ "$_once" != 1 ] || kill -"$([ "$_sent" = sent ] && echo KILL || echo TERM)" $_members 2>/dev/null
+    done)
+    [ -n "$_left" ] || return 0
+    sleep 0.2 2>/dev/null || sleep 1
   done
 }
 

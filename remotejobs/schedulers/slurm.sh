@@ -195,7 +195,7 @@ slurm_day_before() { awk -v now="${NOW:-$(date +%s)}" -v days="$1" "$slurm_date"
 # The job must not inherit what this program set for itself, nor the Slurm job that a login shell may stand in.
 slurm_submit_held() {
   slurm_name "$1" || { echo "The name $1 cannot be given to a Slurm job." >&2; return 2; }
-  _said=$(unset TZ LC_ALL $(env | sed -n 's/^\(SLURM_[A-Z0-9_]*\)=.*/\1/p' | grep -v '^SLURM_CONF$') SBATCH_WAIT SBATCH_ARRAY_INX
+  _said=$(as_person; unset $(env | sed -n 's/^\(SLURM_[A-Z0-9_]*\)=.*/\1/p' | grep -v '^SLURM_CONF$') SBATCH_WAIT SBATCH_ARRAY_INX
     $BOUND sbatch --parsable --hold --job-name="$1" "$2" </dev/null 2>&1)
   _status=$?
   _id=$(printf '%s\n' "$_said" | awk '/^[0-9]+(;[A-Za-z0-9._-]+)?$/ { split($0, part, ";"); id = part[1] } END { print id }')

@@ -14,7 +14,7 @@ WORD = "0123456789abcdef"
 SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(shell[0])]
 AWKS = [awk for awk in ("mawk", "gawk", "original-awk") if shutil.which(awk)]
 
-_PROGRAM = f'LC_ALL=C TZ=UTC; export LC_ALL TZ\nset -f\n{SLURM_SH.read_text()}\n"$@"\n'
+_PROGRAM = f'LC_ALL=C TZ=UTC; export LC_ALL TZ\nas_person() {{ unset TZ LC_ALL; }}\nset -f\n{SLURM_SH.read_text()}\n"$@"\n'
 
 
 def run(

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from library.machines import Machine, until
 
-from remotejobs import NoSuchJob
+from remotejobs import ActionUnknown, NoSuchJob, ServerProblem
 
 
 def test_a_running_job_is_cancelled_with_all_that_it_started(machine: Machine) -> None:
@@ -109,6 +109,58 @@ def test_a_wrapper_that_was_killed_does_not_hide_a_living_program(server: Machin
     assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
     assert not [process for process in processes_of(server.home) if process.name() == "sleep"]
     assert jobs.check_state(*parts(submitted), False)["status"] == "cancelled"
+
+
+def test_what_is_cancelled_before_its_program_starts_never_starts_it(machine: Machine) -> None:
+    jobs = machine.submitter()
+    made = jobs.create_settings(
+        None, None, "touch ~/started", [], "touch ~/preparing; sleep 60", "", {}, scheduler=machine.scheduler
+    )
+    submitted = jobs.submit_job(made)
+    until(jobs, submitted["jobid"], lambda _: (machine.home / "preparing").exists())
+    jobs.cancel_job(*parts(submitted))
+    state = until(jobs, submitted["jobid"], lambda state: state["ended"] is not None)
+    assert state["status"] == "cancelled"
+    assert not (machine.home / "started").exists()
+
+
+def test_a_registry_that_is_away_for_a_while_refuses_no_tap(server: Machine) -> None:
+    jobs = server.submitter()
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="process"))
+    away = server.home / "away"
+    server.registry().rename(away)
+    for act in (jobs.cancel_job, jobs.resubmit_job):
+        with pytest.raises(ActionUnknown, match="is not there"):
+            act(*parts(submitted))
+    away.rename(server.registry())
+    (server.registry() / "settings").chmod(0)
+    with pytest.raises((ActionUnknown, ServerProblem)):
+        jobs.resubmit_job(*parts(submitted))
+    (server.registry() / "settings").chmod(0o700)
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
+
+
+def test_a_requeued_job_can_be_cancelled_though_its_first_end_is_known(slurm_cluster: Machine) -> None:
+    jobs = slurm_cluster.submitter()
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "true", scheduler="slurm"))
+    sched = slurm_cluster.registry() / "facts" / f"{submitted['jobid']}.sched.1"
+    until(jobs, submitted["jobid"], lambda state: state["status"] == "done" and sched.exists())
+    requeued = slurm_cluster.shell.run(f"scontrol requeuehold {submitted['scheduler_id']}")
+    assert requeued.status == 0, requeued.stderr
+    until(
+        jobs,
+        submitted["jobid"],
+        lambda _: "JobHeld" in queue(slurm_cluster, submitted) or "held" in queue(slurm_cluster, submitted),
+    )
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
+    assert not queue(slurm_cluster, submitted).replace("CANCELLED", "").strip() or "CANCELLED" in queue(
+        slurm_cluster, submitted
+    )
+
+
+def queue(cluster: Machine, submitted: dict[str, str]) -> str:
+    listed = cluster.shell.run(f"squeue -h -t all -o '%T %r' -j {submitted['scheduler_id']}")
+    return listed.stdout.read().decode()
 
 
 def parts(submitted: dict[str, str]) -> tuple[str, int]:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,8 @@ from library.machines import Machine, over_ssh, until
 
 from remotejobs import ActionRefused, ActionUnknown, BadInput, ServerProblem
 from remotejobs.settings import create, document, work_hash
+
+WRAPPER = Path(__file__).parents[2] / "remotejobs" / "wrapper.sh"
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -213,6 +217,45 @@ def test_a_signal_before_the_walltime_reaches_the_program(cluster: Machine) -> N
     os.kill(pid, signal.SIGUSR1)  # as `--signal=B:USR1@60` does: to the script's shell alone
     state = until(jobs, submitted["jobid"], lambda state: state["ended"] is not None)
     assert state["exit_code"] == 7
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_program_that_ends_at_a_signal_keeps_its_exit_code(tmp_path: Path, shell: str) -> None:
+    """The wrapper's shell is woken by the same signal, at about the same moment."""
+    run = tmp_path / "runs" / "key"
+    run.mkdir(parents=True)
+    (tmp_path / "facts").mkdir()
+    program = "import os, signal, time; signal.signal(signal.SIGUSR1, lambda *_: os._exit(7)); "
+    program += "print(1, flush=True); time.sleep(9)"
+    script = run / "script"
+    script.write_text(
+        f"remotejobs_run={run}\nremotejobs_id=1\nremotejobs_attempt=1\n{WRAPPER.read_text()}\n"
+        "remotejobs_place() { :; }\nremotejobs_before() { :; }\nremotejobs_after() { :; }\n"
+        f"remotejobs_command() {{ exec {sys.executable} -c '{program}'; }}\nremotejobs_main\n"
+    )
+    for _round in range(12):
+        job = subprocess.Popen([shell, str(script)], stdout=subprocess.PIPE)
+        assert job.stdout
+        job.stdout.readline()
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(10) == 7
+        job.stdout.close()
+
+
+def test_a_job_inherits_the_persons_umask_and_time_zone(machine: Machine) -> None:
+    jobs = machine.submitter()
+    made = jobs.create_settings(
+        None, None, "umask; echo ${TZ-none}", [], "", "", {}, scheduler=machine.scheduler, shell="/bin/sh"
+    )
+    submitted = jobs.submit_job(made)
+    until(jobs, submitted["jobid"], lambda state: state["status"] == "done")
+    said = (machine.registry() / "runs" / submitted["jobid"] / "stdout").read_text().split()
+    assert said == [
+        "0022",
+        os.environ.get("TZ", "none")
+        if machine.scheduler == "process" and machine.home == Path.home()
+        else "none",
+    ]
 
 
 def test_the_same_action_twice_is_one_job(machine: Machine) -> None:
