@@ -4,7 +4,8 @@ Who is believed, for the highest attempt that anybody speaks of:
 1. a queue that lists it as not ended (an exit file beside it is of a requeue, or of an end that is not over yet);
 2. accounting, in this answer or kept as a fact: it decides the state, the exit file the exit code;
 3. a queue that lists it as ended;
-4. the proof that our cancel took it away; 5. its exit file; 6. having gone without a trace: settling, later lost.
+4. the proof that our cancel took it away, unless no accounting will ever say which came first, and it ended well;
+5. its exit file; 6. having gone without a trace: settling, later lost.
 What was not asked, was cut, or is another cluster's says nothing: then the facts alone decide, and claim less.
 """
 
@@ -43,7 +44,7 @@ def derive(
     `last` is what was known before, if anything: it stays where this answer says nothing about the job.
     """
     seen = _look(record, queues)
-    status = _judge(seen, now)
+    status = _judge(seen, now, last)
     if last is None:
         return status
     if status.settling and not last.state.is_final and last.attempt == status.attempt:
@@ -110,6 +111,15 @@ class _Seen:
         return bool(self.rows) or self.absent is not None
 
     @property
+    def is_without_accounting(self) -> bool:
+        """Whether nobody will ever tell more than the exit file does."""
+        if self.scheduler is None:
+            return False
+        given_up = self.record.fact("sched", self.attempt).get("source") == "none"
+        has_none = self.answer is not None and self.answer.accounting == "none"
+        return given_up or has_none or not self.scheduler.requeues
+
+    @property
     def identity(self) -> dict[str, str]:
         return self.record.fact("id")
 
@@ -137,7 +147,7 @@ def _attempts(names: Iterable[str]) -> list[int]:
     return [int(match[2]) for match in map(_FACT.match, names) if match]
 
 
-def _judge(seen: _Seen, now: float) -> JobStatus:
+def _judge(seen: _Seen, now: float, last: JobStatus | None) -> JobStatus:
     live = next((row for row in seen.rows if row.listed and row.attempt == seen.attempt), None)
     # What never comes back has ended with its exit file, whatever children it left behind.
     if live and (seen.scheduler is None or seen.scheduler.requeues or seen.exit_code is None):
@@ -145,14 +155,21 @@ def _judge(seen: _Seen, now: float) -> JobStatus:
     ending = seen.row(Evidence.ACCOUNTING, final=True) or _kept(seen) or seen.row(Evidence.QUEUE, final=True)
     if ending:
         return _of_row(seen, ending)
-    if seen.has("cancel"):
+    if seen.has("cancel") and not (seen.exit_code == 0 and seen.is_without_accounting):
         return _status(seen, JobState.CANCELLED, Evidence.ACTION, reason="by_user", exit_code=seen.exit_code)
     if seen.exit_code is not None:
         return _of_exit(seen, seen.exit_code)
     since = seen.time("gone")
     if since is None and seen.absent:
-        since = now
+        since = _left_before(seen, last) or now
     return _before_the_end(seen) if since is None else _of_gone(seen, since, now)
+
+
+def _left_before(seen: _Seen, last: JobStatus | None) -> float | None:
+    """When an earlier answer first lacked it, where the server could not note that (a registry that nobody may write)."""
+    if last is None or last.attempt != seen.attempt:
+        return None
+    return last.updated if last.settling or last.state is JobState.LOST else None
 
 
 def _kept(seen: _Seen) -> Row | None:
@@ -178,7 +195,7 @@ def _of_row(seen: _Seen, row: Row) -> JobStatus:
 
 def _of_exit(seen: _Seen, code: int) -> JobStatus:
     """An exit file alone. Where jobs are requeued it is the end only if the queue is known to have let the job go."""
-    left = seen.absent is not None or seen.has("gone") or seen.has("sched")
+    left = seen.absent is not None or seen.has("gone") or seen.has("sched") or seen.has("cancel")
     if seen.scheduler is None or (seen.scheduler.requeues and not left):
         return _status(seen, JobState.FINISHING, Evidence.EXIT_FILE, exit_code=code)
     if code == 0:

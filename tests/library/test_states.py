@@ -126,6 +126,12 @@ SAID = [
         ("done", "accounting", 1, "", 0, ""),
     ),
     (
+        "it ended well beside our cancel, and accounting has yet to say which came first",
+        {"exit_1": exit_(0), "cancel_1": {"action": "u", "time": "95000"}},
+        [ABSENT],
+        ("cancelled", "action", 1, "by_user", 0, ""),
+    ),
+    (
         "the queue's word for an end, before accounting has it",
         {},
         [q("TIMEOUT"), a("RUNNING")],
@@ -250,6 +256,22 @@ BY_FACTS = [
         ("submitted", "action", 1, "", None, ""),
     ),
     (
+        "it ended well before our cancel came, and accounting was given up",
+        ID,
+        {
+            "exit_1": exit_(0),
+            "cancel_1": {"action": "u", "time": "95000"},
+            "sched_1": {"source": "none", "line": "", "time": "96000"},
+        },
+        ("done", "exit_file", 1, "", 0, ""),
+    ),
+    (
+        "a process that ended well before our cancel came",
+        PROCESS,
+        {"exit_1": exit_(0), "cancel_1": {"action": "u", "time": "95000"}},
+        ("done", "exit_file", 1, "", 0, ""),
+    ),
+    (
         "a process that ended does not come back",
         PROCESS,
         {"exit_1": exit_(0)},
@@ -359,6 +381,37 @@ def test_a_job_is_lost_once_queue_and_accounting_lacked_it_for_two_minutes(accou
     answer = Queue([ABSENT], accounting=accounting)
     assert derive(record(**GONE), [answer], NOW + SETTLING - 1).settling
     assert derive(record(**GONE), [answer], NOW + SETTLING).state is JobState.LOST
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "done"), (143, "cancelled"), (1, "cancelled")])
+def test_where_there_is_no_accounting_only_a_good_end_stands_against_our_cancel(
+    code: int, state: str
+) -> None:
+    job = record(exit_1=exit_(code), cancel_1={"action": "u", "time": "95000"})
+    status = derive(job, [Queue([ABSENT], accounting="none")], NOW)
+    assert (status.state.value, status.exit_code) == (state, code)
+    assert derive(job, [], NOW, status) == status, "a later answer that says nothing leaves it"
+
+
+@pytest.mark.parametrize("before", ["RUNNING", "PENDING"])
+def test_a_job_is_lost_in_time_also_where_its_leaving_cannot_be_noted(before: str) -> None:
+    """A registry that cannot be written gets no `gone` fact: every sync sees the job missing for the first time."""
+    last = derive(record(), [Queue([q(before)])], NOW - 60)
+    first = derive(record(), [Queue([ABSENT])], NOW, last)
+    assert (first.settling, first.updated) == (True, NOW)
+    between = derive(record(), [Queue([ABSENT])], NOW + SETTLING - 1, first)
+    assert between == first, "nothing has changed, so nothing is written"
+    lost = derive(record(), [Queue([ABSENT])], NOW + SETTLING, between)
+    assert (lost.state, lost.updated) == (JobState.LOST, NOW)
+    later = derive(record(), [Queue([ABSENT])], NOW + 9999, lost)
+    assert later == lost
+    assert is_open(record(), later, NOW + LOST_WATCH - 1) and not is_open(record(), later, NOW + LOST_WATCH)
+
+
+def test_the_time_at_which_an_attempt_left_is_not_that_of_the_next() -> None:
+    settling = derive(record(), [Queue([ABSENT])], NOW - 9999)
+    again = derive(record(start_2=START), [Queue([ABSENT])], NOW, settling)
+    assert (again.settling, again.attempt, again.updated) == (True, 2, NOW)
 
 
 @pytest.mark.parametrize("last", ["done", "lost"])
