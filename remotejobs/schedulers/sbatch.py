@@ -20,7 +20,10 @@ REFUSED = {
     "hold": "a held start",
     "test-only": "a mere test",
 }
-_SHORT = {"-a": "array", "-M": "clusters", "-W": "wait", "-H": "hold"}
+_SHORT = {"a": "array", "M": "clusters", "W": "wait", "H": "hold"}
+# Letters that sbatch lets stand before another one: `-Qa1-5` is an array. Behind any other letter comes its value. Those
+# of k and s are optional, and not in every version of Slurm.
+_FLAGS = "QOvVhuks"
 
 
 def header(options: Mapping[str, Any], job_name: str) -> list[str]:
@@ -83,7 +86,7 @@ def _extra(lines: object) -> list[str]:
 def _allowed(text: str) -> str:
     """The options of one line, if one record of one job can have them."""
     for token in _tokens(text):
-        name = _SHORT.get(token[:2]) if not token.startswith("--") else _long_option(token)
+        name = _long_option(token) if token.startswith("--") else _short_option(token)
         if name:
             raise BadInput(
                 f"The script asks for {REFUSED[name]} (--{name}), which a job that is submitted here cannot have. "
@@ -97,6 +100,13 @@ def _tokens(text: str) -> list[str]:
         return shlex.split(text, comments=True)
     except ValueError:  # an open quote: sbatch will say so in its own words
         return text.split()
+
+
+def _short_option(token: str) -> str | None:
+    """The refused option among the letters of the token, if it is one or more short options."""
+    if not token.startswith("-"):
+        return None
+    return _SHORT.get(token[1:].lstrip(_FLAGS)[:1])
 
 
 def _long_option(token: str) -> str | None:

@@ -118,6 +118,11 @@ def test_a_script_without_directives_has_none(script: str) -> None:
         "-W",
         "--hold",
         "-H",
+        "-Qa1-5",
+        "-QH",
+        "-vvW",
+        "-sOa 1-5",
+        "-QMall",
     ],
 )
 def test_directives_that_one_record_of_one_job_cannot_have_are_refused(option: str) -> None:
@@ -126,7 +131,17 @@ def test_directives_that_one_record_of_one_job_cannot_have_are_refused(option: s
 
 
 @pytest.mark.parametrize(
-    "option", ["--account=array", "-A hold", "--wait-all-nodes=1", "--comment='--array'"]
+    "option",
+    [
+        "--account=array",
+        "-A hold",
+        "--wait-all-nodes=1",
+        "--comment='--array'",
+        "-Jarray",
+        "-QJMAW",
+        "-pHall",
+        "-",
+    ],
 )
 def test_directives_that_only_resemble_those_are_kept(option: str) -> None:
     assert Slurm().directives(f"#!/bin/sh\n#SBATCH {option}\n") == [f"#SBATCH {option}"]
