@@ -18,6 +18,9 @@ MEMBERS = (
     *("scheduler", "shell", "options", "script"),
 )
 SCRIPT_LIMIT = 256 * 1024  # bytes of a script whose text is kept
+DOCUMENT_LIMIT = (
+    1_000_000  # bytes; of a file above 1 MiB the server would tell nothing, and it adds lines of its own
+)
 _WALLTIME = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-9]{2})(?::([0-9]{2}))?\Z", re.ASCII)
 _MEMORY = re.compile(r"([0-9]{1,9})([MGT])B?\Z", re.ASCII | re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z", re.ASCII)
@@ -141,7 +144,13 @@ def document(settings: dict[str, Any]) -> str:
         "job": job_text(settings, scheduler.environment(settings["name"])),
     }
     body = ",\n".join(f"{_json(name)}: {_json(value)}" for name, value in members.items())
-    return "{\n" + body + "\n}\n"
+    text = "{\n" + body + "\n}\n"
+    if len(text.encode()) > DOCUMENT_LIMIT:
+        raise BadInput(
+            f"The settings of this job take more than {DOCUMENT_LIMIT} bytes, which is more than can be kept of a job: put "
+            "long arguments, environment variables and texts into a file that the job reads."
+        )
+    return text
 
 
 def job_text(settings: dict[str, Any], set_by_scheduler: dict[str, str]) -> str:
@@ -176,10 +185,11 @@ def _command_function(settings: dict[str, Any], words: list[str]) -> list[str]:
         return [f"remotejobs_command() {{ {run}; }}"]
     # The kept script is what runs: in its place while it is unchanged there (it may look beside itself), else the copy.
     rest = " ".join([*(shlex.quote(word) for word in _words(command)[1:]), *words[1:]])
+    told = f"remotejobs: {path} is not there as it was submitted; the kept copy runs."
     return [
         "remotejobs_command() {",
         f'  if cmp -s {_remote(path)} "$remotejobs_run/command"; then {run}; fi',
-        f'  echo "remotejobs: {path} is not there as it was submitted; the kept copy runs." >&2',
+        f"  echo {shlex.quote(told)} >&2",
         f'  exec "$remotejobs_run/command" {rest}',
         "}",
     ]

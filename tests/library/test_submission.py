@@ -1,6 +1,7 @@
 """A job is submitted once, as it was asked for, and what runs is what was kept."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,13 +14,13 @@ import pytest
 from library.machines import Machine, over_ssh, until
 
 from remotejobs import ActionRefused, ActionUnknown, BadInput, ServerProblem
-from remotejobs.settings import create, document, work_hash
+from remotejobs.settings import create, document, job_text, work_hash
 
 WRAPPER = Path(__file__).parents[2] / "remotejobs" / "wrapper.sh"
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    asked = {"command": "./run", "arguments": [], "before": "", "environment": {}} | changes
+    asked = {"command": "run", "arguments": [], "before": "", "environment": {}} | changes
     return create(asked.pop("local_path", None), asked.pop("remote_path", None), after="", **asked)
 
 
@@ -68,6 +69,7 @@ def test_the_copied_files_are_part_of_the_work(tmp_path: Path) -> None:
         ({"walltime": "soon"}, "walltime"),
         ({"memory": "much"}, "memory"),
         ({"nodes": 3}, "There is no option 'nodes'"),
+        ({"command": "./run.sh"}, "say where it lies"),
         ({"name": "two\nlines"}, "one line"),
         ({"arguments": ["a\0b"]}, "NUL"),
         ({"arguments": ["\ud800"]}, "cannot be written down"),
@@ -85,6 +87,31 @@ def test_the_record_has_one_member_per_line_for_the_shell_that_reads_it() -> Non
     assert lines[0] == "{"
     assert lines[-1] == "}"
     assert [line for line in lines if line.startswith('"script": ')] == ['"script": null,']
+
+
+@pytest.mark.parametrize("command", ["'./a\"b'", "'./a b'", '"./it\'s"', "./plain"])
+def test_the_kept_copy_runs_whatever_quotes_are_in_its_name(tmp_path: Path, command: str) -> None:
+    asked = settings(command=command, arguments=["x y"], remote_path="w") | {"script": "#!/bin/sh\n"}
+    kept = tmp_path / "command"
+    kept.write_text('#!/bin/sh\necho "ran $1"\n')
+    kept.chmod(0o700)
+    script = f"remotejobs_run={tmp_path}\n{job_text(asked, {})}remotejobs_command\n"
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    name = shlex.split(command)[0]
+    assert (done.stdout, done.returncode) == ("ran x y\n", 0)
+    assert done.stderr == f"remotejobs: {name} is not there as it was submitted; the kept copy runs.\n"
+
+
+def test_a_record_that_no_server_would_read_again_is_refused() -> None:
+    """The probe takes files of up to 1 MiB; the server adds some lines of its own to this one."""
+    work: dict[str, Any] = {"scheduler": "process", "remote_path": "w"}
+    rest = len(document(settings(**work, arguments=[""])).encode())
+    most = (1_000_000 - rest) // 2  # an argument stands in its list, and in the text of the job
+    for character in ("x", "é"):
+        fits = most // len(character.encode())
+        document(settings(**work, arguments=[character * (fits - 10)]))
+        with pytest.raises(BadInput, match=r"1000000 bytes.*file"):
+            document(settings(**work, arguments=[character * (fits + 10)]))
 
 
 HOSTILE = [
@@ -267,6 +294,16 @@ def test_the_same_action_twice_is_one_job(machine: Machine) -> None:
     assert jobs.settings.list_keys() == [first["jobid"]]
 
 
+def test_an_action_belongs_to_the_work_that_it_was_given_to(server: Machine) -> None:
+    jobs, token = server.submitter(), str(uuid.uuid4())
+    jobs.submit_job(jobs.create_settings(None, None, "true", scheduler="process"), action=token)
+    with pytest.raises(ActionRefused, match="other work"):
+        jobs.submit_job(jobs.create_settings(None, None, "false", scheduler="process"), action=token)
+    with pytest.raises(BadInput, match="is not an action"):
+        jobs.submit_job(jobs.create_settings(None, None, "true", scheduler="process"), action="tomorrow")
+    assert len(jobs.settings.list_keys()) == 1
+
+
 def test_overlapping_tries_of_one_action_run_once(server: Machine, request: pytest.FixtureRequest) -> None:
     """The remote shell of a killed client lives on: two probes of one action at the same moment."""
     sshd = request.getfixturevalue("sshd")
@@ -324,7 +361,7 @@ def test_nothing_is_numbered_while_the_sealed_numbers_cannot_be_read(server: Mac
 
 def test_the_schedulers_refusal_is_told_in_its_words(cluster: Machine) -> None:
     jobs = cluster.submitter()
-    with pytest.raises(ActionRefused, match="partition"):
+    with pytest.raises(ActionRefused, match="Slurm refused the job: .*partition"):
         jobs.submit_job(jobs.create_settings(None, None, "true", partition="nowhere", scheduler="slurm"))
 
 
@@ -342,7 +379,7 @@ def test_a_refused_submission_is_no_job(cluster: Machine) -> None:
 
 def test_auto_does_not_load_a_login_node(server: Machine) -> None:
     jobs = Machine(WithoutSlurm(server.shell, server.home), server.home, "").submitter()  # type: ignore[arg-type]
-    with pytest.raises(ServerProblem, match='scheduler="process"'):
+    with pytest.raises(ServerProblem, match="name the scheduler: process"):
         jobs.submit_job(jobs.create_settings(None, None, "true"))
 
 
