@@ -3,6 +3,8 @@
 waiting -> sending is one conditional UPDATE, committed before the wire is touched. Whatever is not known
 afterwards is
 sent again under the same uuid: the server does each uuid once.
+
+What waits can be undone, so a row waits only while no try of it can have been carried out: its `tries` are 0.
 """
 
 import time
@@ -109,15 +111,17 @@ def settle(
 def put_back(lease: Lease, sent: list[Sent], *, wire_was_touched: bool) -> None:
     """The exchange failed.
 
-    What cannot have reached the server waits again (and can be undone); the rest is unknown.
+    What cannot have reached the server, by no try of it, waits again (and can be undone); the rest is unknown.
     """
     if not sent:
         return
     begin_writing()
     actions = _ours(lease, sent)
     for action in actions:
-        action.state, action.lease_until = ("unknown" if wire_was_touched else "waiting"), 0.0
-        action.outcome = _NOT_KNOWN if wire_was_touched else ""
+        if wire_was_touched:
+            _stay_unknown(action, _NOT_KNOWN)
+        else:
+            _was_not_begun(action, "")
     changes.publish([_shown(action) for action in actions])
     db.session.commit()
 
@@ -165,21 +169,29 @@ def _submission(action: Action, asked_at: float) -> Submission:
 
 
 def _apply(action: Action, outcome: Outcome) -> None:
-    action.lease_until = 0.0
     # What was told to the scheduler stays told, whatever a later exchange could not find out.
     if outcome.code and not (action.evidence == TOLD and outcome.state in ("unknown", "not_started")):
         action.evidence = line(outcome.code, 60)
     sentence = line(outcome.sentence, 500)
     if outcome.state == "not_started":
-        action.state, action.outcome = (
-            "waiting",
-            sentence or "The server had no time left for it. The next sync sends it.",
-        )
+        _was_not_begun(action, sentence or "The server had no time left for it. The next sync sends it.")
     elif outcome.state in ("done", "refused"):
         _end(action, outcome.state, sentence)
         action.new_key = str(outcome.key) if outcome.key else ""
     else:
-        action.state, action.outcome = "unknown", sentence or _NOT_KNOWN
+        _stay_unknown(action, sentence or _NOT_KNOWN)
+
+
+def _was_not_begun(action: Action, sentence: str) -> None:
+    """By this try. One before it may have been carried out all the same, and then nothing can be taken back."""
+    if action.tries > 1:
+        _stay_unknown(action, _NOT_KNOWN)
+    else:
+        action.state, action.outcome, action.lease_until, action.tries = "waiting", sentence, 0.0, 0
+
+
+def _stay_unknown(action: Action, sentence: str) -> None:
+    action.state, action.outcome, action.lease_until = "unknown", sentence, 0.0
 
 
 def _end(action: Action, state: str, sentence: str) -> None:
@@ -212,7 +224,7 @@ def _give_up_the_old(source_ids: list[int], now: float, fence: int) -> list[Job 
             _end(
                 action,
                 "gave_up",
-                "Given up: the server could not be reached for 7 days, so it was never sent.",
+                "Given up: for 7 days the server was out of reach or had no time for it. It was never begun.",
             )
     db.session.flush()
     return [_shown(action) for action in old]

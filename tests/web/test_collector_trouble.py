@@ -18,7 +18,7 @@ from remotejobs.errors import (
     Unreachable,
 )
 from remotejobs.shell import LocalShell
-from remoteweb import changes, collector, intake, leases, runs, sources, trouble
+from remoteweb import actions, changes, collector, intake, leases, runs, sources, trouble
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Busy, LeaseLost, TooSoon
 from remoteweb.models import Job, Server, SyncRun
@@ -157,6 +157,64 @@ def test_an_action_that_a_killed_sync_was_sending_is_sent_again() -> None:
     db.session.commit()
     sync()
     assert again(action).state == "done"
+
+
+def say_not_started(monkeypatch: pytest.MonkeyPatch, uuid: str) -> None:
+    def change(answer: Answer) -> None:
+        answer.outcomes = {uuid: Outcome(uuid, "not_started", "There was no time left in this sync.")}
+
+    changed_answer(monkeypatch, change)
+
+
+@pytest.mark.parametrize("second", ["not reached", "no time left"])
+def test_what_an_earlier_try_may_have_done_can_no_more_be_undone(
+    monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    key = submit("exit 3")
+    sync()
+    action = ask(job(key), "resubmit")
+    fail(TimedOut("It did not answer."), sent=True)  # it is done, and nobody was told
+    if second == "not reached":
+        fail(Unreachable("No route to it."))
+    else:
+        with monkeypatch.context() as patch:
+            say_not_started(patch, action.uuid)
+            sync()
+    assert again(action).state == "unknown" and "not known yet" in action.outcome
+    assert not actions.withdraw(action)
+    ask(job(key), "cancel", "button-2")
+    assert again(action).state == "unknown", "a cancel takes back only what waits"
+    uuid = action.uuid
+    sync()
+    assert (again(action).state, action.uuid, action.new_key) == ("done", uuid, key[:-1] + "2")
+    assert len(db.session.scalars(db.select(Job)).all()) == 2
+
+
+@pytest.mark.parametrize("second", ["not reached", "no time left"])
+def test_what_no_try_can_have_done_can_be_undone_after_any_number_of_them(
+    monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    key = submit("exit 3")
+    sync()
+    action = ask(job(key), "resubmit")
+    fail(Unreachable("No route to it."))
+    if second == "not reached":
+        fail(Unreachable("No route to it."))
+    else:
+        say_not_started(monkeypatch, action.uuid)
+        sync()
+    assert (again(action).state, action.tries) == ("waiting", 0)
+    assert actions.withdraw(action)
+
+
+def test_what_a_killed_sync_may_have_sent_stays_unknown_when_the_server_is_not_reached() -> None:
+    key = submit("exit 3")
+    sync()
+    action = ask(job(key), "resubmit")
+    action.state, action.fence, action.tries = "sending", 1, 1
+    db.session.commit()
+    fail(Unreachable("No route to it."))
+    assert again(action).state == "unknown"
 
 
 def changed_answer(monkeypatch: pytest.MonkeyPatch, change: Callable[[Answer], None]) -> None:
