@@ -6,7 +6,7 @@ from flask import Response, abort, flash, make_response, redirect, render_templa
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import actions, changes
-from remoteweb.jobs import bp, examples, queries, words
+from remoteweb.jobs import bp, examples, queries, taps, words
 from remoteweb.jobs.detail import shown_job
 from remoteweb.jobs.listing import rows
 from remoteweb.models import Action, Job
@@ -15,7 +15,6 @@ from remoteweb.sync import requests as sync_requests
 ENDED_ALREADY = "It has ended already: there is nothing left to cancel."
 RUNS_STILL = "It has not ended yet: cancel it first, or wait."
 NOT_OURS = "It was not submitted from here, so it can only be looked at."
-TOO_LATE = "Too late to undo: it is on its way to the server."
 
 
 @bp.post("/jobs/<int(max=2147483647):job_id>/cancel")
@@ -37,9 +36,8 @@ def resubmit(job_id: int) -> AnyResponse:
 @bp.post("/actions/<uuid:uuid>/undo")
 def undo(uuid: object) -> AnyResponse:
     action = asked(str(uuid))
-    if action.state == "withdrawn" or actions.withdraw(action):
-        return say(action.job, "Undone. Nothing was sent.")
-    return say(action.job, TOO_LATE)
+    actions.withdraw(action)  # unless it is on its way, or over: its state tells
+    return say(action.job, taps.on_undo(action))
 
 
 @bp.post("/actions/<uuid:uuid>/send")
@@ -48,7 +46,7 @@ def send(uuid: object) -> AnyResponse:
     if action.state == "waiting":
         actions.send_now(action)
         sync_requests.ask(action.source.server)
-    return say(action.job, "It is being sent now.")
+    return say(action.job, taps.on_send(action))
 
 
 @bp.post("/example")

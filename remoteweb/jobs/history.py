@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from remoteweb.jobs import words
+from remoteweb.jobs import taps, words
 from remoteweb.jobs.times import duration, our_time
 from remoteweb.models import Action, Event, Job
 
@@ -74,5 +74,5 @@ def _witnessed(event: Event) -> str:
 def _taps(actions: list[Action]) -> Iterator[Step]:
     for action in actions:
         asked = "You asked to cancel it" if action.kind == "cancel" else "You asked to run it again"
-        came_of_it = "" if action.state == "waiting" else words.progress(action)
-        yield Step(action.asked_at, asked, came_of_it, words.TONES.get(action.state, "off"))
+        came_of_it = "" if action.state == "waiting" else taps.progress(action)
+        yield Step(action.asked_at, asked, came_of_it, taps.TONES.get(action.state, "off"))

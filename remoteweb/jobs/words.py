@@ -3,7 +3,7 @@
 import time
 from typing import NamedTuple
 
-from remoteweb.models import Action, Job
+from remoteweb.models import Job
 
 
 class Look(NamedTuple):
@@ -153,14 +153,17 @@ def failure(job: Job) -> Reason | None:
             else LOST._replace(sentence=f"{LOST.sentence} The last that was seen: {known.headline.lower()}.")
         )
     if job.state == "failed":
-        return FAILURES.get(job.reason) or _failed(job)
+        return FAILURES.get(job.reason, FAILED) if _has_another_cause(job) else _failed(job)
     return None if job.state in LOOKS else UNKNOWN
 
 
+def _has_another_cause(job: Job) -> bool:
+    """Its exit code, if there is one, only follows from that."""
+    return not job.exit_code or job.reason in FAILURES.keys() - {"exit_code"}
+
+
 def _failed(job: Job) -> Reason:
-    if job.exit_code:
-        return Reason(f"Failed with exit code {job.exit_code}", FAILURES["exit_code"].sentence)
-    return FAILED
+    return FAILURES["exit_code"]._replace(headline=f"Failed with exit code {job.exit_code}")
 
 
 def note(job: Job) -> str:
@@ -185,40 +188,3 @@ def can_cancel(job: Job) -> bool:
 
 def can_resubmit(job: Job) -> bool:
     return job.key is not None and is_final(job)
-
-
-# What became of a tap.
-TONES = {"waiting": "warn", "sending": "warn", "unknown": "warn", "refused": "bad", "gave_up": "bad"}
-_SOON = {
-    "cancel": "Cancel at next sync",
-    "resubmit": "Run again at next sync",
-    "submit": "submitted at the next sync",
-}
-_GOING = {
-    "cancel": "The cancel is being sent",
-    "resubmit": "Being submitted again",
-    "submit": "being submitted",
-}
-_OPEN = {
-    "cancel": "Cancel sent, not confirmed yet. The next sync asks again",
-    "resubmit": "Sent, not confirmed yet. The next sync looks whether it arrived; it is never submitted twice",
-    "submit": "sent, not confirmed yet. The next sync looks whether it arrived; it is never submitted twice",
-}
-
-
-def progress(action: Action) -> str:
-    """How far a request has come, in a few words; the outcome's own sentence once there is one."""
-    if action.state == "waiting":
-        return _SOON.get(action.kind, "At next sync")
-    if action.state == "sending":
-        return _GOING.get(action.kind, "Being sent")
-    if action.state == "unknown":
-        return _OPEN.get(action.kind, "Sent, not confirmed yet")
-    if action.state == "gave_up":
-        return (
-            action.outcome
-            or "Given up: the server could not be asked in time. Nothing is known to have been done."
-        )
-    if action.state == "refused":
-        return f"Refused: {action.outcome}" if action.outcome else "The server refused it."
-    return action.outcome or {"done": "Done.", "withdrawn": "Withdrawn."}.get(action.state, action.state)

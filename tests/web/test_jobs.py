@@ -348,3 +348,67 @@ def test_what_nobody_confirms_any_more_is_what_was_last_seen(
         text = client.get(page).text
         assert f">{said}</strong>" in text
         assert ("Time used of its limit" in text) is (said == "Running")
+
+
+@pytest.mark.parametrize(
+    ("reason", "exit_code", "said"),
+    [
+        ("exit_code", 3, "Failed with exit code 3"),
+        ("", 3, "Failed with exit code 3"),
+        ("exit_code", None, "Failed"),
+        ("exit_code", 0, "Failed"),
+        ("memory", 137, "Ran out of memory"),
+    ],
+)
+def test_a_failure_says_its_exit_code_in_the_list_and_on_the_page(
+    app: Flask, client: FlaskClient, source_id: int, reason: str, exit_code: int | None, said: str
+) -> None:
+    job = make(app, source_id, state="failed", reason=reason, exit_code=exit_code)
+    assert f">{said}</strong>" in client.get("/").text
+    card = re.search(r'<section class="fail.*?</section>', client.get(f"/jobs/{job}").text, re.S)
+    assert card and f"<span>{said}</span>" in card[0]
+    times = 1 if exit_code else 0
+    assert len(re.findall(rf"xit code {exit_code}\b", card[0])) == times or exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "of_undo", "of_send"),
+    [
+        ("withdrawn", "Withdrawn.", "Undone. Nothing was sent.", "It was undone: nothing is sent."),
+        ("sending", "", "Too late to undo: it is on its way to the server.", "It is being sent already."),
+        (
+            "unknown",
+            "",
+            "Too late to undo. Cancel sent, not confirmed yet. The next sync asks again.",
+            "Cancel sent, not confirmed yet. The next sync asks again.",
+        ),
+        ("done", "Cancelled.", "Too late to undo. Cancelled.", "Cancelled."),
+        (
+            "refused",
+            "That id now belongs to another job.",
+            "Nothing to undo. Refused: That id now belongs to another job.",
+            "Refused: That id now belongs to another job.",
+        ),
+        ("gave_up", "Given up after 7 days.", "Too late to undo. Given up after 7 days.", "Given up after 7 days."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("headers", [HTMX, {}], ids=["htmx", "plain"])
+def test_a_tap_on_an_old_page_says_how_the_action_really_stands(
+    app: Flask, client: FlaskClient, source_id: int, headers: dict[str, str],
+    state: str, outcome: str, of_undo: str, of_send: str,
+) -> None:  # fmt: skip
+    job = make(app, source_id)
+    client.post(f"/jobs/{job}/cancel", data=form(client, "/", f"/jobs/{job}/cancel"))
+    with app.app_context():
+        begin_writing()
+        action = db.session.scalars(db.select(Action)).one()
+        action.state, action.outcome, action.ended_at = state, outcome, time.time()
+        db.session.commit()
+        address = f"/actions/{action.uuid}"
+    for verb, said in (("undo", of_undo), ("send", of_send)):
+        answer = client.post(f"{address}/{verb}", headers=headers)
+        page = answer.text if headers else client.get("/").text
+        assert f"<span hx-ignore>{said}</span>" in page
+    assert actions(app) == [("cancel", state)]
+    with app.app_context():
+        assert db.session.scalar(db.select(SyncRun.id)) is None, "nothing waits, so no sync is asked for"

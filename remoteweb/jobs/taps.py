@@ -1,0 +1,65 @@
+"""How what was asked of a job, and what came of it, is said to a person."""
+
+from remoteweb.models import Action
+
+TONES = {"waiting": "warn", "sending": "warn", "unknown": "warn", "refused": "bad", "gave_up": "bad"}
+_SOON = {
+    "cancel": "Cancel at next sync",
+    "resubmit": "Run again at next sync",
+    "submit": "submitted at the next sync",
+}
+_GOING = {
+    "cancel": "The cancel is being sent",
+    "resubmit": "Being submitted again",
+    "submit": "being submitted",
+}
+_OPEN = {
+    "cancel": "Cancel sent, not confirmed yet. The next sync asks again",
+    "resubmit": "Sent, not confirmed yet. The next sync looks whether it arrived; it is never submitted twice",
+    "submit": "sent, not confirmed yet. The next sync looks whether it arrived; it is never submitted twice",
+}
+
+
+def progress(action: Action) -> str:
+    """How far a request has come, in a few words; the outcome's own sentence once there is one."""
+    if action.state == "waiting":
+        return _SOON.get(action.kind, "At next sync")
+    if action.state == "sending":
+        return _GOING.get(action.kind, "Being sent")
+    if action.state == "unknown":
+        return _OPEN.get(action.kind, "Sent, not confirmed yet")
+    if action.state == "gave_up":
+        return (
+            action.outcome
+            or "Given up: the server could not be asked in time. Nothing is known to have been done."
+        )
+    if action.state == "refused":
+        return f"Refused: {action.outcome}" if action.outcome else "The server refused it."
+    return action.outcome or {"done": "Done.", "withdrawn": "Withdrawn."}.get(action.state, action.state)
+
+
+def on_undo(action: Action) -> str:
+    """What a tap on Undo came to, by the state that the action is in after it."""
+    if action.state == "withdrawn":
+        return "Undone. Nothing was sent."
+    if action.state == "sending":
+        return "Too late to undo: it is on its way to the server."
+    if action.state == "refused":
+        return f"Nothing to undo. {_sentence(action)}"
+    return f"Too late to undo. {_sentence(action)}"
+
+
+def on_send(action: Action) -> str:
+    """The same of Send now, on a page that may be older than what has happened since."""
+    if action.state == "waiting":
+        return "It is being sent now."
+    if action.state == "sending":
+        return "It is being sent already."
+    if action.state == "withdrawn":
+        return "It was undone: nothing is sent."
+    return _sentence(action)
+
+
+def _sentence(action: Action) -> str:
+    said = progress(action)
+    return said if said.endswith(".") else f"{said}."
