@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,9 +20,13 @@ from remotejobs.submitter import RemoteJobSubmitter
 DEFAULT_APP = "remoteJobs-vistrails"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--app", default=DEFAULT_APP, envvar="REMOTEJOBS_APP", help="The folder of records: ~/.APP on the server."
+    "--app",
+    default=DEFAULT_APP,
+    show_default=True,
+    envvar="REMOTEJOBS_APP",
+    help="The folder of records: ~/.APP on the server.",
 )
 @click.option(
     "--server",
@@ -69,10 +74,13 @@ def _shell(server: str | None, password_stdin: bool) -> Shell:
 @click.argument("command")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--name", default="", help="What the job is called; else the command's name.")
-@click.option("--scheduler", default="auto", help="auto, slurm or process.")
+@click.option("--scheduler", default="auto", help="auto (the default), slurm or process.")
 @click.option("--from", "local_path", metavar="FOLDER", help="A folder here that is copied to --in first.")
 @click.option(
-    "--in", "remote_path", metavar="FOLDER", help="Where it runs; else a folder of its own under the records."
+    "--in",
+    "remote_path",
+    metavar="FOLDER",
+    help="Where it runs. Without it: here in the current folder, on a server in an empty one of its own.",
 )
 @click.option(
     "--before", default="", help="A line of shell before the command, for instance 'module load gcc'."
@@ -86,12 +94,12 @@ def _shell(server: str | None, password_stdin: bool) -> Shell:
     help="An environment variable; may be repeated.",
 )
 @click.option("--walltime", help="Seconds, HH:MM:SS or D-HH:MM:SS.")
-@click.option("--cores", type=int)
+@click.option("--cores", type=int, help="Cores, of one task.")
 @click.option("--memory", help="Megabytes, or a number with M, G or T.")
-@click.option("--gpus", type=int)
-@click.option("--partition")
-@click.option("--account")
-@click.option("--qos")
+@click.option("--gpus", type=int, help="Graphics processors.")
+@click.option("--partition", help="The scheduler's partition or queue.")
+@click.option("--account", help="The account that is charged.")
+@click.option("--qos", help="The quality of service.")
 @click.option(
     "--extra", multiple=True, help="A further option line of the scheduler, for instance --exclusive."
 )
@@ -110,6 +118,8 @@ def submit(
 ) -> None:
     """Submit COMMAND with its ARGUMENTS, and print the key of the job."""
     with _jobs(click.get_current_context()) as jobs:
+        if remote_path is None and jobs.settings.is_local:
+            remote_path = str(Path.cwd())
         pairs = dict(_pair(text) for text in environment)
         settings = jobs.create_settings(
             local_path, remote_path, command, arguments, before, after, pairs, extra=list(extra), **options
@@ -176,10 +186,11 @@ def resubmit(context: click.Context, key: str, action: str | None) -> None:
 
 def _as_line(state: dict[str, Any]) -> str:
     word = "settling" if state["settling"] else state["status"]
-    why = " ".join(part for part in (state["reason"].replace("_", " "), _exit(state)) if part)
+    reason = "" if state["reason"] == "exit_code" else state["reason"].replace("_", " ")
     when = state["updated"].astimezone().strftime("%Y-%m-%d %H:%M") if state["updated"] else "-"
     witness = state["evidence"].replace("_", " ")
-    line = f"{state['jobid']}  {word:<10} {when:<16}  {state['name']}  ({', '.join(filter(None, [why, 'by ' + witness]))})"
+    said = ", ".join(filter(None, [reason, _exit(state), f"says {witness}"]))
+    line = f"{state['jobid']}  {word:<10} {when:<16}  {state['name']}  ({said})"
     return terminal.line(line, 400)
 
 

@@ -83,7 +83,7 @@ class AnswerBroken(RemoteJobsError):
 
 class NoSuchJob(BadInput):
     def __init__(self, key: object) -> None:
-        super().__init__(f"There is no job {key} on this server. `list_keys` shows the ones that there are.")
+        super().__init__(f"There is no job {key} on this server. The list shows the ones that there are.")
 
 
 class ActionRefused(RemoteJobsError):

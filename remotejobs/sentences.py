@@ -30,10 +30,11 @@ OUTCOMES = {
     "no-job": "There is no record of this job on {server}.",
     "not-submitted": "Its submission is not finished yet.",
     "bad-words": "The request was not understood.",
+    "other-work": "This action was given to other work already ({key}). Leave it out, and a new one is made.",
     "too-old": "It was asked more than 7 days ago by the server's clock, so it was not carried out. "
     "Ask again if you still want it.",
     "no-scheduler": "{server} does not have this job's scheduler, or its commands are not in the PATH of a login shell.",
-    "scheduler-refused": "The scheduler refused it: {text}",
+    "scheduler-refused": "{text}",
     "cannot-look": "The scheduler did not answer, so it is not known yet whether the job was submitted.",
     "unsettled": "The scheduler did not say whether it took the job. It is looked for, and not submitted again "
     "before that is known.",
@@ -50,4 +51,6 @@ def of_trouble(code: str, app: str, server: str) -> str:
 
 def of_outcome(code: str, server: str, app: str, key: str, text: str) -> str:
     sentence = OUTCOMES.get(code) or TROUBLES.get(code) or OUTCOMES["failed"]
-    return sentence.format(server=server, app=app, key=key, text=text or "it gave no reason.")
+    return sentence.format(
+        server=server, app=app, key=key, text=text or "The scheduler refused it, and gave no reason."
+    )

@@ -59,6 +59,11 @@ def create(
         raise BadInput(f"{str(local_path)!r} is not a folder here, so it cannot be copied to the server.")
     if local_path is not None and remote_path is None:
         raise BadInput("A local path was given to be copied, and no remote path to copy it to.")
+    if remote_path is None and _is_beside(command):
+        raise BadInput(
+            f"{command!r} would be looked for in the job's own folder, which is empty: say where it lies (a remote path), "
+            "or give a folder to copy there as well (a local path)."
+        )
     settings = {
         "name": name or _name_from(command),
         "command": command,
@@ -110,6 +115,12 @@ def script_path(settings: dict[str, Any]) -> str | None:
     """The file that the command runs, if it names one: relative to the path, or absolute."""
     first = _words(settings["command"])[:1]
     return first[0] if first and "/" in first[0] else None
+
+
+def _is_beside(command: str) -> bool:
+    """It names a file relative to where the job runs, and goes nowhere else first."""
+    first = (_words(command) or [""])[0]
+    return "/" in first and not first.startswith(("/", "~", "$")) and "=" not in first
 
 
 def local_script(settings: dict[str, Any]) -> str | None:

@@ -100,7 +100,7 @@ class RemoteJobSubmitter:
         if settings["local_path"] is not None:
             upload.send(self.settings.shell, settings["local_path"], settings["remote_path"])
         settings["script"] = self._script_text(settings)
-        token = action or str(uuid.uuid4())
+        token = _token(action)
         document = job_settings.document(settings)
         outcome = self._act(
             Submission(token, self.app_name, hash_, settings["scheduler"], document, time.time())
@@ -132,14 +132,12 @@ class RemoteJobSubmitter:
         A plain process that lives on is killed when it is asked for a second time.
         """
         key = JobKey.parse(f"{hash}_{n}")
-        return self._act(
-            Cancel(action or str(uuid.uuid4()), self.app_name, key, sent=action is not None)
-        ).sentence
+        return self._act(Cancel(_token(action), self.app_name, key, sent=action is not None)).sentence
 
     def resubmit_job(self, hash: str, n: int, *, action: str | None = None) -> tuple[str, int]:
         """Runs the kept script once more, as a new n of the same hash; gives (hash, n) of the new job."""
         key = JobKey.parse(f"{hash}_{n}")
-        outcome = self._act(Resubmission(action or str(uuid.uuid4()), self.app_name, key, time.time()))
+        outcome = self._act(Resubmission(_token(action), self.app_name, key, time.time()))
         assert outcome.key is not None  # noqa: S101 (a submission that was done has its key)
         return outcome.key.hash, outcome.key.n
 
@@ -163,8 +161,8 @@ class RemoteJobSubmitter:
         if self.settings.is_local and "process" in here:
             return "process"
         raise ServerProblem(
-            f"No batch system was found on {self.settings.shell}. To run it as a plain process there, say so: "
-            'scheduler="process".'
+            f"No batch system was found on {self.settings.shell}. To run it as a plain process there, name the "
+            "scheduler: process."
         )
 
     def _script_text(self, settings: dict[str, Any]) -> str | None:
@@ -190,6 +188,14 @@ class RemoteJobSubmitter:
                 else ActionRefused(outcome.sentence)
             )
         raise ActionUnknown(outcome.sentence, action.uuid)
+
+
+def _token(action: str | None) -> str:
+    """The action's uuid, in the one spelling that servers know it by."""
+    try:
+        return str(uuid.uuid4() if action is None else uuid.UUID(action))
+    except ValueError:
+        raise BadInput(f"{action!r} is not an action: give the uuid that the earlier try told.") from None
 
 
 def _ssh(server: str, username: str | None, password: str | None, port: int | None) -> SSHShell:

@@ -20,7 +20,9 @@ submit_steps() {
   mkdir "$act" 2>/dev/null
   [ -d "$act" ] || { code=full; return; }
   [ ! -r "$act/refused" ] || { code=scheduler-refused text=$(head -n 1 "$act/refused"); return; }
-  claim_key && lay_out || { code=full; state=unknown; return; }
+  claim_key || { code=full; state=unknown; return; }
+  [ "${key%_*}" = "$hash" ] || { code=other-work; return; }
+  lay_out || { code=full; state=unknown; return; }
   state=unknown
   "submit_$([ "$kind" = process ] && echo process || echo held)"
 }

@@ -1,6 +1,7 @@
 """The remotejobs command, as a person at a shell meets it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,16 @@ ROOT = Path(__file__).parents[2]
 START = [sys.executable, "-c", "from remotejobs.command import main; main(prog_name='remotejobs')"]
 
 
-def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, stdin: str = "", folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*START, *arguments], cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        [*START, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -49,6 +57,15 @@ def test_a_job_is_submitted_listed_cancelled_and_run_again(home: Path) -> None:
         "its output",
     )
     assert run("cancel", again).returncode == 0
+
+
+def test_on_this_machine_a_job_runs_where_it_was_submitted(tmp_path: Path) -> None:
+    (tmp_path / "go.sh").write_text("#!/bin/sh\npwd > here\n")
+    (tmp_path / "go.sh").chmod(0o755)
+    submitted = run("submit", "--scheduler", "process", "./go.sh", folder=tmp_path)
+    assert submitted.returncode == 0, submitted.stderr
+    here = tmp_path / "here"
+    wait_until(lambda: here.exists() and here.read_text() == f"{tmp_path}\n", "its output")
 
 
 def test_it_works_over_ssh_with_a_password_from_standard_input(sshd: Sshd, home: Path) -> None:

@@ -361,7 +361,7 @@ def test_nothing_is_numbered_while_the_sealed_numbers_cannot_be_read(server: Mac
 
 def test_the_schedulers_refusal_is_told_in_its_words(cluster: Machine) -> None:
     jobs = cluster.submitter()
-    with pytest.raises(ActionRefused, match="Slurm refused the job: .*partition"):
+    with pytest.raises(ActionRefused, match=r"^Slurm refused the job: .*partition"):
         jobs.submit_job(jobs.create_settings(None, None, "true", partition="nowhere", scheduler="slurm"))
 
 
