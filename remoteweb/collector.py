@@ -217,7 +217,8 @@ def _take_in(sync: _Sync, answer: Answer) -> None:
     good = [app for app in sync.wanted if not answer.sources[app].error]
     for app in good:
         _store(sync, sync.known[app], answer.sources[app], seen)
-    outcomes.settle(sync.lease, sync.sent, answer.outcomes, sync.results)
+    unread = {app for app in sync.wanted if answer.sources[app].error}
+    outcomes.settle(sync.lease, sync.sent, answer.outcomes, sync.results, unread)
     for app in good:
         sync.results[app].changed += intake.look_again(sync.lease, sync.known[app], seen)
 

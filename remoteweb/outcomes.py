@@ -39,6 +39,9 @@ TOLD, WAS_OVER = "told", "was-over"
 _NOT_KNOWN = (
     "It is not known yet whether the server did it. The next sync settles it; it is never done twice."
 )
+_UNREAD = (
+    "The records there could not be read, so it is not known whether the server did it. It is sent again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,16 @@ def claim(lease: Lease, source_ids: list[int]) -> list[Sent]:
 
 
 def settle(
-    lease: Lease, sent: list[Sent], outcomes: dict[str, Outcome], results: dict[str, SourceResult]
+    lease: Lease,
+    sent: list[Sent],
+    outcomes: dict[str, Outcome],
+    results: dict[str, SourceResult],
+    unread: set[str],
 ) -> None:
-    """What the server said of each. What it did not mention is unknown."""
+    """What the server said of each. What it did not mention is unknown.
+
+    `unread`: the apps whose folder could not be read, so "no such job" may only mean "not seen".
+    """
     if not sent:
         return
     begin_writing()
@@ -101,9 +111,12 @@ def settle(
     by_uuid = {item.request.uuid: item for item in sent}
     actions = _ours(lease, sent)
     for action in actions:
+        app = by_uuid[action.uuid].app
         outcome = outcomes.get(action.uuid) or Outcome(action.uuid, "unknown", _NOT_KNOWN)
+        if app in unread and outcome.state != "done":
+            outcome = Outcome(action.uuid, "unknown", _UNREAD)
         _apply(action, outcome)
-        _count(results[by_uuid[action.uuid].app], action)
+        _count(results[app], action)
     changes.publish([_shown(action) for action in actions])
     db.session.commit()
 

@@ -256,6 +256,32 @@ def test_what_the_server_says_of_an_action(
     assert (action.ended_at is None) == (state in ("unknown", "waiting"))
 
 
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [("refused", "unknown"), ("not_started", "unknown"), ("unknown", "unknown"), ("done", "done")],
+)
+def test_of_a_folder_that_could_not_be_read_only_what_was_done_counts(
+    monkeypatch: pytest.MonkeyPatch, said: str, state: str
+) -> None:
+    key = submit("sleep 30")
+    sync()
+    action = ask(job(key), "cancel")
+    uuid = action.uuid
+
+    def change(answer: Answer) -> None:
+        answer.sources[APP].error = "Its folder cannot be read."
+        answer.outcomes = {uuid: Outcome(uuid, said, "There is no record of this job.", code="no-job")}
+
+    with monkeypatch.context() as patch:
+        changed_answer(patch, change)
+        sync()
+    assert (again(action).state, action.ended_at is None) == (state, state == "unknown")
+    if state == "unknown":
+        assert "could not be read" in action.outcome and action.evidence == ""
+        sync()
+        assert (again(action).state, action.uuid) == ("done", uuid)
+
+
 def test_a_queue_that_was_cut_changes_no_state_and_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     key = submit("sleep 30")
     sync()
