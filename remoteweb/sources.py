@@ -40,10 +40,13 @@ def this_machine() -> Server:
 
 
 def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[str] | None = None) -> Server:
-    """The row of this login, made when it is new. An alias is kept as it was resolved at first."""
+    """The row of this login, made when it is new.
+
+    An alias is kept as it was resolved at first; a login that was known under another spelling learns from it.
+    """
     found = known(user, host, port)
     if found is not None:
-        return found
+        return _learned(found, alias, key_files or [])
     begin_writing()
     db.session.add(
         Server(
@@ -62,6 +65,26 @@ def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[
     made = known(user, host, port)
     assert made is not None  # noqa: S101  we, or the quicker one, made it
     return made
+
+
+def _learned(known: Server, alias: str, key_files: list[str]) -> Server:
+    """The row, with the name and the keys that it lacked. What it had is kept: it let us in until now."""
+    has = _keys(known)
+    keys = [*key_files, *(key for key in has if key not in key_files)]
+    if set(keys) == set(has) and (known.alias or not alias):
+        return known
+    begin_writing()
+    known.alias = known.alias or alias
+    if set(keys) != set(has):
+        known.key_files = msgspec.json.encode(keys).decode()
+        known.not_before = 0.0  # it waits because of a refusal that these keys may end
+    changes.start_afresh()  # its name stands in every row
+    db.session.commit()
+    return known
+
+
+def _keys(of: Server) -> list[str]:
+    return msgspec.json.decode(of.key_files or "[]", type=list[str])
 
 
 def source_here(app: str = DEFAULT_APP) -> Source:
@@ -96,6 +119,11 @@ def with_sources() -> list[Server]:
     """Every server that has a source which is not paused, this machine first."""
     active = Server.sources.any(Source.paused.is_(False))
     return list(db.session.scalars(select(Server).where(active).order_by(Server.host != "", Server.id)))
+
+
+def is_any_known() -> bool:
+    """Also if all are paused."""
+    return db.session.scalar(select(Source.id).limit(1)) is not None
 
 
 def set_paused(source_id: int, paused: bool) -> Source | None:

@@ -25,6 +25,7 @@ from remoteweb.upgrade import upgrade_database
 
 INTERRUPTED = 130
 FAILED = 1
+ALL_PAUSED = "Every source is paused, so nothing was synced. Resume one on the page Servers, or name it."
 
 
 @dataclass(slots=True)
@@ -73,9 +74,9 @@ def update_database(
 ) -> None:
     """Fetch what is new about the jobs of APP on SERVER, and send the actions that wait for them.
 
-    Without SERVER, on this machine. Without APP, every source that is known (or remoteJobs-vistrails on this
-    machine
-    if there is none). SERVER may be an alias of ~/.ssh/config, me@alps.example.org:2222 or [::1]:22.
+    Without SERVER, on this machine. Without APP, every source that is known and not paused (or
+    remoteJobs-vistrails on this machine if none is known). SERVER may be an alias of ~/.ssh/config,
+    me@alps.example.org:2222 or [::1]:22.
 
     \b
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 login or host key, 4 unreachable or timed out,
@@ -112,6 +113,8 @@ def _update(app: str | None, server: str | None, options: Options) -> int:
         return error.exit_code
     if options.dry_run:
         return _show_plan(targets, options)
+    if not (targets or options.as_json or options.quiet):
+        click.echo(ALL_PAUSED)
     ends = [end for target in targets for end in _sync(target, options)]
     if options.as_json:
         click.echo(msgspec.json.encode([_as_json(end) for end in ends]).decode())
@@ -143,7 +146,7 @@ def _show_plan(targets: list[Target], options: Options) -> int:
 def _targets(app: str | None, server: str | None) -> list[Target]:
     if app is None:
         known = sources.with_sources()
-        if known:
+        if known or sources.is_any_known():
             return [Target(row.id, line(row.label), None) for row in known]
         app = sources.DEFAULT_APP
     checked = app_name(app)

@@ -19,6 +19,8 @@ from web.syncing import APP, Registry, again, ask, job, submit
 from web.terminals import Terminal, begin, interrupt, run
 
 from remoteweb import sources
+from remoteweb.database import db
+from remoteweb.models import Job
 
 HASH = "0123456789abcdef0123456789abcdef"
 
@@ -70,6 +72,34 @@ def test_without_arguments_it_syncs_this_machine(home: Path, database: Path) -> 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("this machine: 1 job, 1 changed, ") and ended.stdout.endswith(" s\n")
     assert rows(database, "SELECT name FROM job") == [("first",)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "out"),
+    [
+        ([], "Every source is paused, so nothing was synced. Resume one on the page Servers, or name it.\n"),
+        (["--quiet"], ""),
+        (["--json"], "[]\n"),
+        (["--dry-run"], "Nothing would be sent.\n"),
+    ],
+)
+def test_a_paused_source_is_not_synced_unless_it_is_named(
+    app: Flask, invoke: Callable[..., Result], flags: list[str], out: str
+) -> None:
+    key = submit("exit 0")
+    with app.app_context():
+        sources.set_paused(sources.source_here().id, True)
+    ended = invoke(*flags)
+    assert (ended.exit_code, ended.stdout) == (0, out)
+    with app.app_context():
+        assert job_count() == 0
+    assert invoke(APP).exit_code == 0
+    with app.app_context():
+        assert job(key).state
+
+
+def job_count() -> int:
+    return db.session.scalar(db.select(db.func.count()).select_from(Job)) or 0
 
 
 def test_flask_has_the_same_command(home: Path) -> None:
@@ -154,6 +184,32 @@ def test_an_alias_is_resolved_once_and_kept(keys: Sshd, home: Path, database: Pa
     assert rows(database, "SELECT alias, host, port, user, key_files FROM server") == [
         ("alps", keys.host, keys.port, keys.user, f'["{key}"]')
     ]
+
+
+def test_an_alias_brings_its_key_to_a_login_that_was_known_without_it(
+    keys: Sshd, home: Path, database: Path
+) -> None:
+    key = (home / ".ssh" / "id_ed25519").rename(home / ".ssh" / "of_alps")
+    given = f"{keys.password}\n"
+    assert run("update-database", APP, keys.destination, "--password-stdin", given=given).returncode == 0
+    time.sleep(1)  # the server's shortest interval
+    assert run("update-database").returncode == 3, "no key is known, and nobody is there to type a password"
+    (home / ".ssh" / "config").write_text(
+        f"Host alps\n HostName {keys.host}\n Port {keys.port}\n User {keys.user}\n IdentityFile {key}\n"
+    )
+    time.sleep(1)
+    ended = run("update-database", APP, "alps")
+    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.startswith("alps: ")
+    assert rows(database, "SELECT alias, key_files FROM server") == [("alps", f'["{key}"]')]
+
+
+def test_a_second_alias_adds_its_key_and_leaves_the_first_name(app: Flask) -> None:
+    with app.app_context():
+        at = sources.server("me", "alps.example.org", 22, alias="alps", key_files=["/k/old"])
+        again = sources.server("me", "alps.example.org", 22, alias="alps2", key_files=["/k/new", "/k/old"])
+        assert (again.id, again.alias, again.key_files) == (at.id, "alps", '["/k/new","/k/old"]')
+        same = sources.server("me", "alps.example.org", 22)
+        assert (same.alias, same.key_files) == ("alps", '["/k/new","/k/old"]'), "nothing is taken away"
 
 
 def test_a_config_that_runs_commands_is_refused(home: Path) -> None:
