@@ -147,7 +147,10 @@ def still_ours(lease: Lease) -> None:
     """Inside a writing transaction: raises LeaseLost when a later sync has begun, before anything of ours is
     written.
     """
-    fence = db.session.scalar(db.select(Server.fence).where(Server.id == lease.server_id))
+    # On PostgreSQL another sync could begin between this look and the commit: the lock makes it wait for us.
+    # `key_share`: whoever adds a row that only speaks of this server need not.
+    query = db.select(Server.fence).where(Server.id == lease.server_id).with_for_update(key_share=True)
+    fence = db.session.scalar(query)
     if fence != lease.fence:
         server = db.session.get(Server, lease.server_id)
         label = server.label if server else "a server that was removed"

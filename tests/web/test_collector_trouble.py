@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from web.syncing import APP, Registry, again, ask, is_alive, job, submit, sync
 
 from remotejobs.answer import Answer, Chunk, Outcome, SourceAnswer
@@ -18,11 +20,12 @@ from remotejobs.errors import (
     Unreachable,
 )
 from remotejobs.shell import LocalShell
-from remoteweb import actions, changes, collector, intake, leases, runs, sources, trouble
+from remoteweb import actions, changes, collector, create_app, intake, leases, runs, sources, trouble
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Busy, LeaseLost, TooSoon
 from remoteweb.models import Job, Server, SyncRun
 from remoteweb.sources import SourceGone
+from remoteweb.upgrade import upgrade_database
 
 
 @pytest.fixture(autouse=True)
@@ -348,6 +351,35 @@ def test_two_syncs_of_one_server_never_run_at_once() -> None:
     leases.give_back(lease)
     db.session.commit()
     sync()
+
+
+@pytest.fixture
+def on_postgresql(postgresql: Callable[[], str]) -> Iterator[None]:
+    app = create_app({"SQLALCHEMY_DATABASE_URI": postgresql()})
+    upgrade_database(app)
+    with app.app_context():
+        yield
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.mark.usefixtures("on_postgresql")
+def test_no_other_sync_can_begin_between_the_look_at_the_fence_and_the_commit() -> None:
+    server_id = sources.server("me", "alps.example.org", 22).id
+    begin_writing()
+    lease = leases.take(server_id, "me:1:x", ignore_interval=True)
+    db.session.commit()
+    begin_writing()
+    leases.still_ours(lease)
+    with db.engine.connect() as elsewhere:
+        elsewhere.execute(text("SET lock_timeout = '300ms'"))
+        elsewhere.commit()
+        # A person's request for a sync is a row that only speaks of the server: it goes in without a wait.
+        asked = {"server_id": server_id, "asked_by": "person", "asked_at": time.time()}
+        elsewhere.execute(db.insert(SyncRun).values(**asked))
+        elsewhere.commit()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            elsewhere.execute(db.update(Server).values(fence=Server.fence + 1))
 
 
 def test_the_lease_of_a_holder_that_went_away_runs_out() -> None:
