@@ -10,11 +10,13 @@ import msgspec
 from flask import Flask, current_app
 from flask.cli import FlaskGroup, with_appcontext
 
-from remoteweb import sources, terminal
-from remoteweb.database import db
+from remoteweb import serving, sources, terminal
+from remoteweb.database import db, shown
 from remoteweb.models import Job, Source
 from remoteweb.untrusted import line
 from remoteweb.upgrade import upgrade_database
+
+DEFAULT_PORT = 8000
 
 
 def register(app: Flask) -> None:
@@ -167,18 +169,29 @@ def _job_row(job: Job) -> dict[str, Any]:
 
 
 @click.command("link")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="By default the one that is served.")
 @with_appcontext
-def link(port: int) -> None:
+def link(port: int | None) -> None:
     """Print a link that lets one browser in, once, within an hour."""
     from remoteweb.access import new_link
 
     upgrade_database(_app())
+    if port is None:
+        port = _served_port()
     click.echo(new_link(f"http://localhost:{port}"))
 
 
+def _served_port() -> int:
+    found = serving.ports(shown(db.engine.url))
+    if not found:
+        terminal.say(
+            f"Nothing is served now: the link opens once `remoteweb serve` runs (port {DEFAULT_PORT})."
+        )
+    return found[0] if found else DEFAULT_PORT
+
+
 @click.command("serve")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
 @with_appcontext
 def serve(port: int) -> None:
     """Serve the pages on this machine, with the sync worker beside them."""

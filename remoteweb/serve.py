@@ -10,7 +10,7 @@ import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from remoteweb import access
+from remoteweb import access, serving
 from remoteweb.database import db, shown
 from remoteweb.upgrade import upgrade_database
 from remoteweb.version import __version__
@@ -58,12 +58,13 @@ class LocalServer(BaseApplication):  # type: ignore[misc]
 def serve(app: Flask, port: int = 8000) -> None:
     """Bring the database up to date, then serve on http://localhost:<port>/ until a signal ends it."""
     upgrade_database(app)
-    sockets = _listen(port)
     with app.app_context():
-        link = access.new_link(f"http://localhost:{port}")
         database = shown(db.engine.url)
+        sockets = _listen(port, database)
+        link = access.new_link(f"http://localhost:{port}")
         db.engine.dispose()  # no connection may be shared across the fork
-    LocalServer(app, sockets, lambda: click.echo(_welcome(database, link))).run()
+    with serving.noted(port, database):
+        LocalServer(app, sockets, lambda: click.echo(_welcome(database, link))).run()
 
 
 def _welcome(database: str, link: str) -> str:
@@ -75,7 +76,7 @@ def _welcome(database: str, link: str) -> str:
     )
 
 
-def _listen(port: int) -> list[socket.socket]:
+def _listen(port: int, database: str) -> list[socket.socket]:
     """Both loopback addresses, or the one that there is.
 
     A port that is taken on either of them is refused: "localhost" may mean that one, and another program
@@ -85,12 +86,14 @@ def _listen(port: int) -> list[socket.socket]:
     if _has_ipv6_loopback():
         families.append((socket.AF_INET6, "::1"))
     with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(_bound(family, address, port)) for family, address in families]
+        sockets = [
+            opened.enter_context(_bound(family, address, port, database)) for family, address in families
+        ]
         opened.pop_all()
     return sockets
 
 
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _bound(family: socket.AddressFamily, address: str, port: int, database: str) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,16 +103,19 @@ def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.sock
         one.listen(BACKLOG)
     except OSError as error:
         one.close()
-        raise CannotListen(_why_not(error, port)) from None
+        raise CannotListen(_why_not(error, port, database)) from None
     return one
 
 
-def _why_not(error: OSError, port: int) -> str:
+def _why_not(error: OSError, port: int, database: str) -> str:
+    another = f"remoteweb serve --port {port + 1 if port < 65535 else 8000}"
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"Port {port} is in use. If that is remoteweb, `remoteweb link` prints a link into it; "
-            f"otherwise choose another port: remoteweb serve --port {port + 1 if port < 65535 else 8000}."
-        )
+        if port in serving.ports(database):
+            return (
+                f"Port {port} is in use by remoteweb itself: `remoteweb link --port {port}` prints a link "
+                f"into it. To serve once more, choose another port: {another}."
+            )
+        return f"Port {port} is in use. Choose another one: {another}."
     if error.errno == errno.EACCES:
         return f"Port {port} needs root: choose one from 1024 on, for instance remoteweb serve --port 8000."
     return f"Port {port} cannot be served: {error.strerror}."

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from cluster.parts import free_port, wait_until
 from web.served import Served
+from web.terminals import run
 
 
 @pytest.fixture
@@ -63,6 +64,49 @@ def test_it_answers_on_both_loopback_addresses_and_on_no_other(serve: Callable[[
     assert listening == wanted
     for address in wanted:
         assert served.get("/", address=address).status == 401
+
+
+def test_link_is_of_the_port_that_is_served(serve: Callable[[int], Served], home: Path) -> None:
+    assert run("link").stdout.startswith("http://localhost:8000/enter/"), "nothing is served yet"
+    first = serve(free_port())
+    first.until_ready()
+    link = run("link")
+    assert link.stderr == "" and first.get("/", first.enter(link.stdout.strip())).status == 200
+    assert run("link", "--port", "8001").stdout.startswith("http://localhost:8001/enter/")
+    second = serve(free_port())
+    second.until_ready()
+    assert run("link").stdout.startswith(f"http://localhost:{second.port}/"), "the one that began last"
+    second.process.kill()  # what it left behind does not count
+    assert run("link").stdout.startswith(f"http://localhost:{first.port}/")
+    first.workers()[0].terminate()
+    wait_until(lambda: len(first.workers()) == 1 and first.get("/").status == 401, "another worker")
+    assert run("link").stdout.startswith(f"http://localhost:{first.port}/")
+    first.process.terminate()
+    assert first.process.wait(10) == 0
+    ended = run("link")
+    assert ended.stdout.startswith("http://localhost:8000/") and "Nothing is served now" in ended.stderr
+    state = home / ".local/state/remoteweb"
+    assert [path.name for path in state.glob("serving.*")] == [f"serving.{second.port}"]
+
+
+def test_a_link_is_not_of_a_port_where_another_database_is_served(
+    serve: Callable[[int], Served], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(free_port()).until_ready()
+    monkeypatch.setenv("REMOTEWEB_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path}/other.sqlite")
+    assert run("link").stdout.startswith("http://localhost:8000/")
+
+
+def test_a_port_that_is_taken_by_remoteweb_leads_to_a_link_into_it(
+    serve: Callable[[int], Served], home: Path
+) -> None:
+    first = serve(free_port())
+    first.until_ready()
+    second = serve(first.port)
+    assert second.process.wait(20) == 1
+    assert f"Error: Port {first.port} is in use by remoteweb itself" in second.err.read_text()
+    assert f"`remoteweb link --port {first.port}`" in second.err.read_text()
+    assert run("link").stdout.startswith(f"http://localhost:{first.port}/")
 
 
 def has_ipv6() -> bool:
