@@ -11,6 +11,11 @@ from remotejobs.packed import Packed
 from remotejobs.records import JobKey, JobRecord, parse_file_name, read_fact, read_settings
 
 CHUNK_RECORDS = 1000  # the most that is handed out, and stored, at once
+CHUNK_TEXT = (
+    2 << 20
+)  # characters after which the next record goes into another chunk: unpacked they take twenty times that
+RECORD_FACTS = 500  # a hundred attempts have as many
+RECORD_TEXT = 3 << 20  # characters of one record
 _BUCKET = re.compile(rf"([0-9a-f]) ({SUM})\Z", re.ASCII)
 
 
@@ -76,35 +81,62 @@ class SourceAnswer:
         Raises AnswerBroken where a part turns out to be none of ours; the chunks before it count.
         """
         self.unreadable = self.damaged
+        arrived = _Arrived(self.cursor)
         try:
-            yield from self._chunks()
+            yield from self._gone(arrived)
+            for part in self.packed:
+                yield from self._live(part, arrived)
+            for part in self.batches:
+                yield from self._sealed(part, arrived)
+            yield from self._total(arrived)
         except ValueError as error:
             raise AnswerBroken(f"The records of {self.app} cannot be read: {error}.") from error
 
-    def _chunks(self) -> Iterator[Chunk]:
-        cursor, all_whole = self.cursor, True
-        there = cursor.buckets if self.buckets is None else self.buckets
-        for bucket in sorted(set(cursor.buckets) - set(there)):
+    def _gone(self, arrived: "_Arrived") -> Iterator[Chunk]:
+        there = self.cursor.buckets if self.buckets is None else self.buckets
+        for bucket in sorted(set(self.cursor.buckets) - set(there)):
             # All of its records were sealed, or are gone: they are not among the live ones any more.
-            cursor = cursor.with_bucket(bucket, "")
-            yield Chunk(f"bucket {bucket}", [], str(cursor))
-        for part in self.packed:
-            first = True
-            for bucket, value, records, whole in _records(part, self):
-                if value is not None:
-                    cursor = cursor.with_bucket(bucket, value if whole else "")
-                    all_whole = all_whole and whole
-                yield Chunk(f"bucket {bucket}", records, str(cursor), first)
-                first = value is not None
-        for part in self.batches:
-            for _bucket, value, records, _whole in _records(part, self):
-                if value is not None:
-                    cursor = cursor.with_batch(part.name)
-                yield Chunk(part.name, records, str(cursor))
-        if self.total_sum and all_whole:
-            told = cursor.with_total(self.total_sum, self.skipped)
-            if told != cursor:
+            arrived.cursor = arrived.cursor.with_bucket(bucket, "")
+            yield Chunk(f"bucket {bucket}", [], str(arrived.cursor))
+
+    def _live(self, part: Packed, arrived: "_Arrived") -> Iterator[Chunk]:
+        first, buckets = True, set()
+        for bucket, value, records, whole in _records(part, self):
+            if value is not None:
+                arrived.cursor = arrived.cursor.with_bucket(bucket, value if whole else "")
+                arrived.is_whole = arrived.is_whole and whole
+                buckets.add(bucket)
+            yield Chunk(f"bucket {bucket}", records, str(arrived.cursor), first)
+            first = value is not None
+        if part.is_short:
+            # Nobody can say of which bucket something is missing: all of them are asked for again.
+            for bucket in buckets:
+                arrived.cursor = arrived.cursor.with_bucket(bucket, "")
+            arrived.is_whole = False
+            yield Chunk("short", [], str(arrived.cursor))
+
+    def _sealed(self, part: Packed, arrived: "_Arrived") -> Iterator[Chunk]:
+        for _bucket, value, records, _whole in _records(part, self):
+            if value is not None:
+                arrived.cursor = arrived.cursor.with_batch(part.name)
+            yield Chunk(part.name, records, str(arrived.cursor))
+
+    def _total(self, arrived: "_Arrived") -> Iterator[Chunk]:
+        """The checksum of all, which is kept only if all that it speaks of has come: with it, nothing is asked for again."""
+        announced = self.buckets is not None or not self.packed
+        lacking = set(self.buckets or "") - set(arrived.cursor.buckets)
+        if self.total_sum and announced and not lacking and arrived.is_whole:
+            told = arrived.cursor.with_total(self.total_sum, self.skipped)
+            if told != arrived.cursor:
                 yield Chunk("total", [], str(told))
+
+
+@dataclass(slots=True)
+class _Arrived:
+    """What has come so far."""
+
+    cursor: Cursor
+    is_whole: bool = True
 
 
 @dataclass(slots=True)
@@ -130,35 +162,52 @@ class Answer:
 def _records(part: Packed, source: SourceAnswer) -> Iterator[tuple[str, str | None, list[JobRecord], bool]]:
     """(bucket, its checksum once it is complete, records, whole): records gathered by key, the files of one stand together."""
     bucket, value, whole = "", "", True
-    records: dict[JobKey, JobRecord] = {}
+    gathered = _Gathered()
     for kind, name, text in part.files():
         if kind == "bucket":
-            if bucket or records:
-                yield bucket, value, list(records.values()), whole
+            if bucket or gathered.records:
+                yield bucket, value, list(gathered.records.values()), whole
             match = _BUCKET.match(name)
             if not match:
                 raise ValueError("a bucket in it has a strange name")
-            bucket, value, records, whole = match[1], match[2], {}, True
+            bucket, value, gathered, whole = match[1], match[2], _Gathered(), True
             continue
         key, fact = parse_file_name(name) or (None, "")
-        if len(records) >= CHUNK_RECORDS and key not in records:
-            yield bucket, None, list(records.values()), whole
-            records = {}
-        if key is None or kind == "unreadable" or not _add(records, key, fact, text):
+        if gathered.is_full_for(key):
+            yield bucket, None, list(gathered.records.values()), whole
+            gathered = _Gathered()
+        if key is None or kind == "unreadable" or not gathered.add(key, fact, text):
             whole = False
             source.unreadable += 1
-    yield bucket, value, list(records.values()), whole
+    yield bucket, value, list(gathered.records.values()), whole
 
 
-def _add(records: dict[JobKey, JobRecord], key: JobKey, fact: str, text: str) -> bool:
-    """False: the content did not come whole."""
-    record = records.setdefault(key, JobRecord(key))
-    if fact == "json":
-        settings = read_settings(text)
-        record.settings = settings or record.settings
-        return settings is not None
-    words = read_fact(text)
-    if words is None:
-        return False
-    record.facts[fact] = words
-    return True
+@dataclass(slots=True)
+class _Gathered:
+    """The records of one chunk. It ends between two records, and none of them may be larger than any true one."""
+
+    records: dict[JobKey, JobRecord] = field(default_factory=dict)
+    text: int = 0  # characters of all of them
+    key: JobKey | None = None  # the one that is being read
+    key_text: int = 0
+
+    def is_full_for(self, key: JobKey | None) -> bool:
+        return key != self.key and (len(self.records) >= CHUNK_RECORDS or self.text >= CHUNK_TEXT)
+
+    def add(self, key: JobKey, fact: str, text: str) -> bool:
+        """False: the content did not come whole, or is more than one record can have."""
+        if key != self.key:
+            self.key, self.key_text = key, 0
+        record = self.records.setdefault(key, JobRecord(key))
+        if self.key_text + len(text) > RECORD_TEXT:
+            return False
+        self.text, self.key_text = self.text + len(text), self.key_text + len(text)
+        if fact == "json":
+            settings = read_settings(text)
+            record.settings = settings or record.settings
+            return settings is not None
+        words = read_fact(text) if fact in record.facts or len(record.facts) < RECORD_FACTS else None
+        if words is None:
+            return False
+        record.facts[fact] = words
+        return True

@@ -36,6 +36,7 @@ class Packed:
 
     name: str
     records: int
+    is_short: bool  # once its files were read: it has not as many as its own last line says
 
     def files(self) -> Iterator[tuple[str, str, str]]:
         """(kind, name, text): kind is file, unreadable or bucket."""
@@ -50,6 +51,7 @@ class PackedFile(Packed):
     size: int
     is_base64: bool
     records: int = 0
+    is_short: bool = False
 
     @classmethod
     def base64(cls, spool: BinaryIO, mark: bytes, room: Room) -> Self:
@@ -123,7 +125,7 @@ class PackedFile(Packed):
             yield rest
 
     def files(self) -> Iterator[tuple[str, str, str]]:
-        name, text, size = "", list[bytes](), 0
+        name, text, size, arrived = "", list[bytes](), 0, 0
         for line in self._lines():
             if line.startswith(b"|"):
                 size += len(line)
@@ -135,11 +137,14 @@ class PackedFile(Packed):
                 yield "file", name, b"\n".join([*text, b""]).decode("utf-8", "replace")
             name, text, size = "", [], 0
             kind, _, value = line.decode("utf-8", "replace").partition(" ")
+            arrived += kind in ("file", "unreadable")
             if kind == "file":
                 name = value
             elif kind in ("unreadable", "bucket"):
                 yield kind, value, ""
-            elif kind != "closed":
+            elif kind == "closed":
+                self.is_short = self.is_short or value != str(arrived)
+            else:
                 raise ValueError("a line in it is none of ours")
         if name:
             yield "file", name, b"\n".join([*text, b""]).decode("utf-8", "replace")

@@ -195,6 +195,47 @@ def test_a_file_that_is_none_of_a_record_is_unreadable(name: str) -> None:
     assert records_of(answer) == {} and answer.sources[APP].unreadable == 1
 
 
+def source_answer(buckets: str, *texts: str) -> Answer:
+    parts = [f"{WORD} packed\n".encode() + base64.encodebytes(gzip.compress(text.encode())) for text in texts]
+    head = f"{HELLO}{WORD} source {APP}\n{WORD} skipped 0\n{buckets}".encode()
+    end = f"{WORD} total 9-9\n{WORD} closed source {APP} 0\n{BYE}".encode()
+    return take(head + b"".join(parts) + end)
+
+
+EMPTY_FACT = f"file {KEY}.exit.1\n|end\n"
+
+
+@pytest.mark.parametrize(
+    ("buckets", "texts", "total", "kept"),
+    [
+        ("1", [f"bucket 1 1-1\n{EMPTY_FACT}closed 1\n"], "9-9", {"1": "1-1"}),
+        ("-", ["closed 0\n"], "9-9", {}),
+        ("1", [f"bucket 1 1-1\n{EMPTY_FACT}closed 2\n"], "", {}),
+        ("1", [f"bucket 1 1-1\n{EMPTY_FACT}closed 1\nclosed 0\n"], "", {}),
+        ("12", [f"bucket 1 1-1\n{EMPTY_FACT}bucket 2 2-2\nclosed 3\n"], "", {}),
+        ("12", [f"bucket 1 1-1\n{EMPTY_FACT}closed 1\n"], "", {"1": "1-1"}),
+        ("12", [f"bucket 1 1-1\n{EMPTY_FACT}closed 1\n", "bucket 2 2-2\nclosed 5\n"], "", {"1": "1-1"}),
+        (None, [f"bucket 1 1-1\n{EMPTY_FACT}closed 1\n"], "", {"1": "1-1"}),
+    ],
+    ids=[
+        "all came",
+        "nothing is there",
+        "a file is missing",
+        "a file too many",
+        "a file of some bucket is missing",
+        "a bucket is missing",
+        "a file of the second part is missing",
+        "nobody says which buckets there are",
+    ],
+)
+def test_what_did_not_come_is_asked_for_again(
+    buckets: str | None, texts: list[str], total: str, kept: dict[str, str]
+) -> None:
+    answer = source_answer(f"{WORD} buckets {buckets}\n" if buckets else "", *texts)
+    cursor = Cursor.parse([chunk.cursor for chunk in answer.sources[APP].chunks()][-1])
+    assert (cursor.total, cursor.buckets) == (total, kept)
+
+
 # ---- floods ----
 
 
@@ -260,6 +301,42 @@ def test_whatever_comes_is_read_or_refused(real: bytes, edits: list[tuple[float,
         records_of(take(content))
     except RemoteJobsError as error:
         assert str(error)
+
+
+WIDE = "".join(f"|w{n}={'x' * 4000}\n" for n in range(60)) + "|end\n"  # a fact as large as one may be
+NARROW = "".join(f"|{word}=\n" for word in map(chr, range(65, 91))) + "|end\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        pytest.param([f"{KEY}.exit.{n}" for n in range(1, 500)], WIDE, id="large facts of one job"),
+        pytest.param([f"{KEY}.exit.{n}" for n in range(1, 9_999)], NARROW, id="many facts of one job"),
+        pytest.param([f"{key_of(n)}.id" for n in range(1, 500)], WIDE, id="large facts of many jobs"),
+        pytest.param([f"{key_of(n % 9 + 1)}.exit.{n + 1}" for n in range(500)], WIDE, id="jobs in turn"),
+    ],
+)
+def test_however_much_a_server_tells_of_its_jobs_little_is_held_at_once(files: list[str], text: str) -> None:
+    named = "".join(f"file {name}\n{text}" for name in files)
+    content = packed_part(f"bucket 1 1-1\n{named}closed {len(files)}\n".encode())
+    del named
+    answer, records = take(content), 0
+    tracemalloc.start()
+    try:
+        for chunk in answer.sources[APP].chunks():
+            records += len(chunk.records)
+            assert all(len(record.facts) <= 500 for record in chunk.records)
+        assert tracemalloc.get_traced_memory()[1] < 80 << 20
+    finally:
+        tracemalloc.stop()
+    assert records
+
+
+def test_what_a_job_has_too_many_of_is_counted_as_unread() -> None:
+    files = "".join(f"file {KEY}.exit.{n}\n|end\n" for n in range(1, 502))
+    answer = take(packed_part(f"bucket 1 1-1\n{files}closed 501\n".encode()))
+    (record,) = records_of(answer).values()
+    assert (len(record.facts), answer.sources[APP].unreadable) == (500, 1)
 
 
 # ---- requests ----
