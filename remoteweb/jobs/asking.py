@@ -43,7 +43,7 @@ def undo(uuid: object) -> AnyResponse:
 @bp.post("/actions/<uuid:uuid>/send")
 def send(uuid: object) -> AnyResponse:
     action = asked(str(uuid))
-    if action.state == "waiting":
+    if action.state == "waiting" and not action.source.paused:
         actions.send_now(action)
         sync_requests.ask(action.source.server)
     return say(action.job, taps.on_send(action))
@@ -52,9 +52,11 @@ def send(uuid: object) -> AnyResponse:
 @bp.post("/example")
 def example() -> AnyResponse:
     """A newcomer's first job: small, on this machine, and seen to live within a minute."""
-    sync_requests.ask(examples.submit(_idem_key()).source.server)
+    action = examples.submit(_idem_key())
+    sync_requests.ask(action.source.server)
     if "HX-Request" in request.headers:
-        return make_response(render_template("jobs/_example.html", submissions=queries.submissions(since=0)))
+        shown = queries.submissions(since=0)
+        return make_response(render_template("jobs/_example.html", submissions=shown, action=action))
     return redirect(url_for("jobs.index"), 303)
 
 
@@ -74,8 +76,7 @@ def asked(uuid: str) -> Action:
 
 def _asked(job: Job, kind: str) -> AnyResponse:
     action = actions.ask(job, kind, _idem_key(), request.form.get("seen", 0, type=int))
-    verb = "Cancelling" if kind == "cancel" else "Running again:"
-    return say(found(job.id), f"{verb} {job.name}", action if action.state == "waiting" else None)
+    return say(found(job.id), taps.on_ask(action, job.name), action if action.state == "waiting" else None)
 
 
 def _idem_key() -> str:

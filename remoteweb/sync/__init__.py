@@ -79,7 +79,7 @@ def remove(source_id: int) -> Response:
 
 
 def _set_paused(source_id: int, paused: bool) -> str | Response:
-    source = sources.set_paused(source_id, paused)
+    source = requests.set_paused(source_id, paused)
     if source is None:
         abort(404, "There is no such source here any more.")
     if "HX-Request" not in request.headers:

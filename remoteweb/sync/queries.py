@@ -69,14 +69,15 @@ def is_syncing(lines: list[ServerLine]) -> bool:
 
 
 def _runs_under_way(now: float) -> dict[int, SyncRun]:
-    """Waiting ones, and running ones whose holder still lives: a killed program leaves a row that says
-    "running".
+    """Waiting ones that somebody will take, and running ones whose holder still lives: a killed program
+    leaves a row that says "running", and no worker goes to a server of which every source is paused.
     """
+    is_taken = db.and_(SyncRun.state == "waiting", Server.sources.any(Source.paused.is_(False)))
     holds = db.and_(Server.lease_owner == SyncRun.holder, Server.lease_until >= now)
     query = (
         db.select(SyncRun)
         .join(Server, Server.id == SyncRun.server_id)
-        .where(db.or_(SyncRun.state == "waiting", db.and_(SyncRun.state == "running", holds)))
+        .where(db.or_(is_taken, db.and_(SyncRun.state == "running", holds)))
         .order_by(SyncRun.state == "running", SyncRun.id)
     )
     return {run.server_id: run for run in db.session.scalars(query)}

@@ -2,14 +2,21 @@
 
 import time
 
+from remoteweb import changes, sources
 from remoteweb.database import begin_writing, db
-from remoteweb.models import Server, Source, SyncRun
+from remoteweb.models import Action, Job, Server, Source, SyncRun
 
 
-def ask(server: Server, asked_by: str = "person") -> SyncRun:
-    """A row that waits for this server. One that waits already is given back: two taps are one sync."""
+def ask(server: Server, asked_by: str = "person") -> SyncRun | None:
+    """A row that waits for this server. One that waits already is given back: two taps are one sync.
+
+    None if each of its sources is paused: no worker would ever take the row.
+    """
     server_id = server.id
     begin_writing()
+    if not _is_active(server_id):
+        db.session.rollback()
+        return None
     waiting = db.session.scalar(
         db.select(SyncRun).where(SyncRun.server_id == server_id, SyncRun.state == "waiting").limit(1)
     )
@@ -22,4 +29,28 @@ def ask(server: Server, asked_by: str = "person") -> SyncRun:
 def ask_all(asked_by: str = "person") -> list[SyncRun]:
     """Every server with a source that is not paused."""
     query = db.select(Server).where(Server.sources.any(Source.paused.is_(False))).order_by(Server.id)
-    return [ask(server, asked_by) for server in db.session.scalars(query).all()]
+    asked = [ask(server, asked_by) for server in db.session.scalars(query).all()]
+    return [run for run in asked if run is not None]
+
+
+def set_paused(source_id: int, paused: bool) -> Source | None:
+    """Pause or resume, and tell of it where something waits for this source."""
+    source = sources.set_paused(source_id, paused)
+    if source is None:
+        return None
+    server_id = source.server_id
+    begin_writing()
+    if not _is_active(server_id):
+        unclaimed = db.delete(SyncRun).where(SyncRun.server_id == server_id, SyncRun.state == "waiting")
+        db.session.execute(unclaimed)
+    asked_of = db.select(Action.job_id).where(
+        Action.source_id == source_id, Action.state.in_(("waiting", "unknown"))
+    )
+    changes.publish(db.session.scalars(db.select(Job).where(Job.id.in_(asked_of))))
+    db.session.commit()
+    return source
+
+
+def _is_active(server_id: int) -> bool:
+    active = db.select(Source.id).where(Source.server_id == server_id, Source.paused.is_(False)).limit(1)
+    return db.session.scalar(active) is not None

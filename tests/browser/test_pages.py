@@ -7,6 +7,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
+from remoteweb import sources
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action
 
@@ -20,6 +21,8 @@ TOO_SMALL = """() => [...document.querySelectorAll('a, button, summary, input:no
     .map(e => ({name: e.id || e.textContent.trim(), box: e.getBoundingClientRect()}))
     .filter(({box}) => box.width < 48 || box.height < 48)
     .map(({name, box}) => `${name}: ${box.width} x ${box.height}`)"""
+SPILT = """() => [...document.querySelectorAll('.toast a, .toast button, .pending a, .pending button')]
+    .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
 NAMELESS = """() => [...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select')]
     .filter(e => e.checkVisibility())
     .filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length || e.getAttribute('aria-labelledby')))
@@ -432,3 +435,26 @@ def test_sync_asks_and_shows_that_it_goes_on(jobs: Jobs, phone: Open, scripts: b
     page.get_by_role("button", name="Sync").click()
     expect(page.locator("#bar")).to_contain_text("Waiting for its turn")
     expect(page.locator("#sync")).to_be_disabled()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with-script", "without"])
+def test_a_tap_on_a_job_of_a_paused_source_leads_to_resume(
+    app: Flask, jobs: Jobs, phone: Open, scripts: bool
+) -> None:
+    jobs.make("train-7")
+    with app.app_context():
+        sources.set_paused(jobs.source, True)
+    page = phone("/", scripts=scripts)
+    page.get_by_role("button", name="Cancel train-7").click()
+    pending = page.locator(".pending")
+    expect(pending).to_contain_text("Paused: cancel when its source is resumed")
+    expect(page.get_by_role("button", name="Send now")).to_have_count(0)
+    if scripts:
+        expect(page.locator(".toast")).to_contain_text("Its source is paused.")
+        assert page.evaluate(TOO_SMALL) == []
+        assert page.evaluate(SPILT) == []
+    pending.get_by_role("link", name="Resume").click()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.goto("/")
+    expect(page.locator(".pending")).to_contain_text("Cancel at next sync")

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from web import rows
 
+from remoteweb import sources
 from remoteweb.database import begin_writing, db
 from remoteweb.jobs import words
 from remoteweb.models import Action, Event, Job, SyncRun
@@ -412,3 +413,90 @@ def test_a_tap_on_an_old_page_says_how_the_action_really_stands(
     assert actions(app) == [("cancel", state)]
     with app.app_context():
         assert db.session.scalar(db.select(SyncRun.id)) is None, "nothing waits, so no sync is asked for"
+
+
+def pause(app: Flask, source_id: int) -> None:
+    with app.app_context():
+        sources.set_paused(source_id, True)
+
+
+def sync_runs(app: Flask) -> list[str]:
+    with app.app_context():
+        return list(db.session.scalars(db.select(SyncRun.state)))
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "note", "in_row"),
+    [
+        (
+            "running",
+            "cancel",
+            "Its source is paused. train is cancelled when you resume it.",
+            "Paused: cancel when its source is resumed",
+        ),
+        (
+            "failed",
+            "resubmit",
+            "Its source is paused. train is run again when you resume it.",
+            "Paused: run again when its source is resumed",
+        ),
+    ],
+)
+def test_a_tap_on_a_job_of_a_paused_source_says_what_it_waits_for(
+    app: Flask, client: FlaskClient, source_id: int, state: str, kind: str, note: str, in_row: str
+) -> None:
+    job = make(app, source_id, state=state)
+    pause(app, source_id)
+    fields = form(client, "/", f"/jobs/{job}/{kind}")
+    part = client.post(f"/jobs/{job}/{kind}", data=fields, headers=HTMX).text
+    toast = part[part.index('class="toast"') :]
+    assert note in toast and ">Undo<" in toast and 'href="/servers#server-1"' in toast
+    assert actions(app) == [(kind, "waiting")]
+    for page in (client.get("/").text, client.get(f"/jobs/{job}").text):
+        pending = re.search(r'<div class="pending".*?</div>', page, re.S)
+        assert pending and in_row in pending[0] and ">Undo<" in pending[0]
+        assert 'href="/servers#server-1"' in pending[0] and "Send now" not in pending[0]
+        assert "next sync" not in page
+    assert 'id="server-1"' in client.get("/servers").text
+
+
+def test_send_now_on_an_old_page_of_a_paused_source_asks_for_no_sync(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    job = make(app, source_id)
+    client.post(f"/jobs/{job}/cancel", data=form(client, "/", f"/jobs/{job}/cancel"))
+    send = re.search(r'action="(/actions/[^"]*/send)"', client.get("/").text)
+    assert send
+    pause(app, source_id)
+    answer = client.post(send[1], headers=HTMX).text
+    assert "Not sent: its source is paused. It goes when you resume it." in answer
+    assert sync_runs(app) == [] and actions(app) == [("cancel", "waiting")]
+
+
+def test_what_is_not_confirmed_of_a_paused_source_is_asked_when_it_is_resumed(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    job = make(app, source_id)
+    client.post(f"/jobs/{job}/cancel", data=form(client, "/", f"/jobs/{job}/cancel"))
+    with app.app_context():
+        begin_writing()
+        db.session.scalars(db.select(Action)).one().state = "unknown"
+        db.session.commit()
+    pause(app, source_id)
+    page = client.get("/").text
+    assert (
+        "Cancel sent, not confirmed yet. Its source is paused: it is asked about when you resume it" in page
+    )
+    assert 'href="/servers#server-1"' in page and "The next sync" not in page
+
+
+def test_the_example_for_a_paused_source_says_that_it_waits(app: Flask, client: FlaskClient) -> None:
+    with app.app_context():
+        here = sources.source_here().id
+    pause(app, here)
+    fields = re.search(r'name="idem_key" value="([^"]*)"', client.get("/").text)
+    assert fields
+    part = client.post("/example", data={"idem_key": fields[1]}, headers=HTMX).text
+    assert "on its way" not in part and part.count("submitted when its source is resumed") == 1
+    assert part.count('href="/servers#server-1"') == 2, "beside the row, and in the note"
+    assert sync_runs(app) == []

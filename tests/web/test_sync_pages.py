@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from web.syncing import APP, submit, sync
 
-from remoteweb import changes, leases, runs, sources
+from remoteweb import actions, changes, leases, runs, sources
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Job, Server, Source, SyncRun
 from remoteweb.sync.queries import ServerLine, overview
@@ -199,3 +199,58 @@ def test_a_running_sync_shows_how_far_it_is_until_its_program_is_gone(source: So
     db.session.get_one(Server, source.server_id).lease_until = time.time() - 1
     db.session.commit()
     assert line().state == "ok", "a killed program does not sync for ever"
+
+
+def test_a_sync_that_waits_goes_when_the_last_source_is_paused(client: FlaskClient, source: Source) -> None:
+    client.post("/sync")
+    client.post(f"/sources/{source.id}/pause")
+    assert line().state == "paused" and waiting() == []
+    client.post(f"/sources/{source.id}/resume")
+    assert line().state == "ok", "and does not come back, old as it is"
+
+
+def test_a_sync_that_waits_stays_while_one_source_is_not_paused(client: FlaskClient, source: Source) -> None:
+    server = db.session.get_one(Server, source.server_id)
+    server.sources.append(Source(app="other", confirmed_at=time.time()))
+    db.session.commit()
+    source_id = source.id
+    client.post("/sync")
+    client.post(f"/sources/{source_id}/pause")
+    assert line().state == "syncing" and len(waiting()) == 1
+
+
+def test_a_sync_that_waits_for_paused_sources_alone_holds_up_no_other(
+    client: FlaskClient, source: Source
+) -> None:
+    """Such a row can be there: asked for in the moment of the pause, or while a removed source was not paused."""
+    paused = sources.server("me", "alps.example.org", 22)
+    paused.sources.append(Source(app=APP, paused=True))
+    db.session.add(SyncRun(server_id=paused.id, asked_by="person", asked_at=time.time() - 3600))
+    db.session.commit()
+    assert [shown.state for shown in overview()] == ["ok", "paused"]
+    page = client.get("/").text
+    assert "Is it running?" not in page and "every 1s" not in page
+    assert 'id="sync">' in page, "it can be tapped"
+
+
+def test_a_paused_server_is_not_asked_for(client: FlaskClient, source: Source) -> None:
+    server_id = source.server_id
+    client.post(f"/sources/{source.id}/pause")
+    client.post("/sync", data={"server": server_id})
+    assert waiting() == []
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_open_pages_hear_of_a_pause_where_something_waits_for_it(
+    client: FlaskClient, source: Source, verb: str
+) -> None:
+    if verb == "resume":
+        sources.set_paused(source.id, True)
+    job = db.session.scalars(db.select(Job)).one()
+    job_id, source_id = job.id, source.id
+    actions.ask(job, "resubmit", "of-this-page", job.revision)
+    tag = changes.tag()
+    client.post(f"/sources/{source_id}/{verb}")
+    news = client.get("/changes", headers={**HTMX, "HX-PTag": tag}).text
+    said = "Paused: run again when its source is resumed" if verb == "pause" else "Run again at next sync"
+    assert f'id="j{job_id}"' in news and said in news
