@@ -5,7 +5,7 @@ from remoteweb.models import Action
 
 APP = sources.DEFAULT_APP
 SCRIPT = 'for step in 1 2 3 4 5 6; do echo "step $step of 6"; sleep 10; done'
-COMMAND = f"remotejobs submit --name example --scheduler process sh -c '{SCRIPT}'"
+ARGUMENTS = f"submit --name example --scheduler process sh -c '{SCRIPT}'"
 
 
 def submit(idem_key: str) -> Action:

@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from remoteweb.assets import asset_url
 from remoteweb.jobs import taps, words
-from remoteweb.jobs.examples import APP, COMMAND
+from remoteweb.jobs.examples import APP, ARGUMENTS
 from remoteweb.jobs.listing import chips
+from remoteweb.jobs.programs import program
 from remoteweb.jobs.times import clock, duration, our_time, used
 from remoteweb.sync.queries import overview
 
@@ -17,7 +18,7 @@ SPRITE = "vendor/lucide-1.62.0.svg"
 
 
 def register(bp: Blueprint) -> None:
-    for function in (icon, clock, duration, our_time, used, job_url, new_key, chips, overview):
+    for function in (icon, clock, duration, our_time, used, job_url, new_key, chips, overview, program):
         bp.add_app_template_global(function)
     bp.record_once(_add_values)
 
@@ -26,7 +27,7 @@ def _add_values(state: BlueprintSetupState) -> None:
     environment = state.app.jinja_env
     # A line of template code alone leaves no empty line in the page.
     environment.trim_blocks = environment.lstrip_blocks = True
-    environment.globals.update(words=words, taps=taps, example_app=APP, example_command=COMMAND)
+    environment.globals.update(words=words, taps=taps, example_app=APP, example_arguments=ARGUMENTS)
 
 
 def icon(name: str, tone: str = "") -> Markup:

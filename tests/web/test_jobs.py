@@ -5,6 +5,7 @@ import json
 import re
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -500,3 +501,56 @@ def test_the_example_for_a_paused_source_says_that_it_waits(app: Flask, client: 
     assert "on its way" not in part and part.count("submitted when its source is resumed") == 1
     assert part.count('href="/servers#server-1"') == 2, "beside the row, and in the note"
     assert sync_runs(app) == []
+
+
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, on_path: bool) -> None:
+    """Both programs beside a Python in this folder, which PATH names or not."""
+    folder.mkdir(parents=True)
+    for name in ("python", "remoteweb", "remotejobs"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin" if on_path else "/usr/bin")
+
+
+@pytest.mark.parametrize(
+    ("folder", "on_path", "before"),
+    [
+        ("env/bin", True, ""),
+        ("env/bin", False, "{tmp}/env/bin/"),
+        ("my env/bin", False, "'{tmp}/my env/bin/"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("page", "program", "arguments"),
+    [
+        ("/", "remotejobs", "submit --name example --scheduler process sh -c '"),
+        ("/", "remoteweb", "update-database remoteJobs-vistrails user@server<"),
+        ("/servers", "remoteweb", "update-database remoteJobs-vistrails user@server<"),
+    ],
+)
+def test_a_command_on_a_page_works_where_the_person_types_it(
+    client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    folder: str, on_path: bool, before: str, page: str, program: str, arguments: str,
+) -> None:  # fmt: skip
+    installed(tmp_path / folder, monkeypatch, on_path)
+    begin = before.format(tmp=tmp_path)
+    quote = "'" if begin.startswith("'") else ""
+    text = client.get(page).text.replace("&#39;", "'")
+    assert f'<pre tabindex="0">{begin}{program}{quote} {arguments}' in text
+
+
+def test_another_program_of_that_name_on_the_path_is_not_meant(
+    client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path / "old", monkeypatch, on_path=False)
+    installed(tmp_path / "new", monkeypatch, on_path=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "old"))
+    assert f'<pre tabindex="0">{tmp_path}/new/remoteweb update' in client.get("/servers").text
+
+
+def test_where_nothing_is_beside_the_python_the_name_alone_is_shown(
+    client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert '<pre tabindex="0">remoteweb update-database' in client.get("/servers").text
