@@ -3,16 +3,15 @@
 import signal
 import sys
 import threading
-from typing import Any
 
 import click
-import msgspec
 from flask import Flask, current_app
-from flask.cli import FlaskGroup, with_appcontext
+from flask.cli import FlaskGroup
 
 from remoteweb import serving, sources, terminal
+from remoteweb.commands import with_database
 from remoteweb.database import db, shown
-from remoteweb.models import Job, Source
+from remoteweb.models import Source
 from remoteweb.untrusted import line
 from remoteweb.upgrade import upgrade_database
 
@@ -21,6 +20,7 @@ DEFAULT_PORT = 8000
 
 def register(app: Flask) -> None:
     """Add the commands to the app."""
+    from remoteweb.list_commands import list_jobs, list_sources
     from remoteweb.update_command import update_database
 
     for command in (update_database, forget_source, list_sources, list_jobs, link, serve, sync_worker):
@@ -67,39 +67,10 @@ def _app() -> Flask:
     return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
 
 
-@click.command("sources")
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-@with_appcontext
-def list_sources(as_json: bool) -> None:
-    """List the sources that are known, with the age of what is known of them."""
-    upgrade_database(_app())
-    rows = [_source_row(source) for source in db.session.scalars(db.select(Source).order_by(Source.id))]
-    if as_json:
-        click.echo(msgspec.json.encode(rows).decode())
-        return
-    for row in rows:
-        click.echo(f"{row['app']}  {row['server']}  {row['state']}")
-    if not rows:
-        click.echo("No source is known yet: `remoteweb update-database APP [USER@]SERVER` makes one known.")
-
-
-def _source_row(source: Source) -> dict[str, Any]:
-    server = source.server
-    place = "this machine" if server.is_local else f"{server.user}@{server.host}:{server.port}"
-    trouble = server.needs_person or server.error or source.error
-    return {
-        "app": source.app,
-        "server": place,
-        "alias": line(server.alias),
-        "confirmed_at": source.confirmed_at,
-        "state": "paused" if source.paused else line(trouble, 500) or "ok",
-    }
-
-
 @click.command("forget-source")
 @click.argument("app")
 @click.argument("server", required=False, metavar="[[USER@]SERVER[:PORT]]")
-@with_appcontext
+@with_database
 def forget_source(app: str, server: str | None) -> None:
     """Remove a source with its jobs from this database. On SERVER, nothing is touched."""
     upgrade_database(_app())
@@ -131,46 +102,9 @@ def _refusal(error: Exception) -> click.ClickException:
     return refusal
 
 
-@click.command("jobs")
-@click.option("--state", help="Only jobs in this state: running, failed, ...")
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-@click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many."
-)
-@with_appcontext
-def list_jobs(state: str | None, as_json: bool, limit: int) -> None:
-    """List the jobs as the page does: what needs you first, the newest change first in each group."""
-    upgrade_database(_app())
-    query = db.select(Job).order_by(Job.group, Job.change.desc(), Job.id.desc()).limit(limit)
-    rows = [_job_row(job) for job in db.session.scalars(query.where(Job.state == state) if state else query)]
-    if as_json:
-        click.echo(msgspec.json.encode(rows).decode())
-        return
-    for row in rows:
-        click.echo(f"{row['state']:<10} {row['name']}  {row['scheduler_id'] or row['key']}  {row['server']}")
-
-
-def _job_row(job: Job) -> dict[str, Any]:
-    return {
-        "key": job.key,
-        "name": line(job.name),
-        "server": line(job.server.label),
-        "app": job.source.app if job.source else "",
-        "scheduler": job.scheduler,
-        "scheduler_id": line(job.scheduler_id),
-        "state": job.state,
-        "reason": job.reason,
-        "evidence": job.evidence,
-        "exit_code": job.exit_code,
-        "submitted": job.submitted,
-        "started": job.started,
-        "ended": job.ended,
-    }
-
-
 @click.command("link")
 @click.option("--port", type=click.IntRange(1, 65535), help="By default the one that is served.")
-@with_appcontext
+@with_database
 def link(port: int | None) -> None:
     """Print a link that lets one browser in, once, within an hour."""
     from remoteweb.access import new_link
@@ -192,7 +126,7 @@ def _served_port() -> int:
 
 @click.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
-@with_appcontext
+@with_database
 def serve(port: int) -> None:
     """Serve the pages on this machine, with the sync worker beside them."""
     from remoteweb.serve import serve as serve_app
@@ -201,7 +135,7 @@ def serve(port: int) -> None:
 
 
 @click.command("sync-worker")
-@with_appcontext
+@with_database
 def sync_worker() -> None:
     """Keep syncing until a signal ends it: each source in its time, and what a tap asks for."""
     from remoteweb.sync.worker import Worker

@@ -8,14 +8,13 @@ from typing import Any
 import click
 import msgspec
 from flask import current_app
-from flask.cli import with_appcontext
-from sqlalchemy.exc import DatabaseError
 
 from remotejobs.errors import LoginError, RemoteJobsError
 from remotejobs.records import app_name
 from remoteweb import attended, connect, dry_run, sources, terminal
 from remoteweb.attended import Target
 from remoteweb.collector import SyncResult
+from remoteweb.commands import with_database
 from remoteweb.database import db, shown
 from remoteweb.leases import Busy
 from remoteweb.models import Source
@@ -68,7 +67,7 @@ class Outcome:
     metavar="SECONDS",
     help="How long one server may take.",
 )
-@with_appcontext
+@with_database
 def update_database(
     app: str | None, server: str | None, password_stdin: bool, timeout: float, **flags: bool
 ) -> None:
@@ -87,11 +86,6 @@ def update_database(
         sys.exit(_update(app, server, Options(password=password, timeout=timeout, **flags)))
     except KeyboardInterrupt:
         sys.exit(_interrupted())
-    except DatabaseError as error:
-        reason = line(error.orig or error, 300)
-        raise click.ClickException(
-            f"The database {shown(db.engine.url)} cannot be used: {reason}."
-        ) from error
     except click.Abort as abort:
         # A prompt turns Ctrl-C and the end of the input into the same exception.
         sys.exit(_interrupted() if isinstance(abort.__context__, KeyboardInterrupt) else LoginError.exit_code)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 
 from remoteweb.database import db, shown
 from remoteweb.paths import asset_folder
+from remoteweb.untrusted import line
 
 COPIES = 3  # kept, the newest ones
 LOCK_SECONDS = 60.0
@@ -48,10 +49,13 @@ def upgrade_database(app: Flask) -> None:
             else:
                 _upgrade_server()
         except (DatabaseError, sqlite3.Error, OSError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise UpgradeRefused(
-                f"The database {shown(db.engine.url)} cannot be used: {str(reason).strip()}."
-            ) from error
+            raise unusable(error) from error
+
+
+def unusable(error: Exception) -> UpgradeRefused:
+    """The sentence for what a driver or the file system says. Inside an app's context."""
+    reason = line(getattr(error, "orig", None) or error, 300).rstrip(".")
+    return UpgradeRefused(f"The database {shown(db.engine.url)} cannot be used: {reason}.")
 
 
 def _upgrade_file(path: Path) -> None:

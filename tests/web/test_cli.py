@@ -1,16 +1,25 @@
 """The small commands."""
 
+import contextlib
 import json
+import re
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
 from web.syncing import APP, submit, sync
 from web.terminals import ROOT, begin, environment, interrupt, run
 
+from remotejobs.records import JobState
 from remoteweb import sources
+from remoteweb.database import db
+from remoteweb.models import Server, Source
+from remoteweb.paths import state_folder
 
 
 @pytest.fixture
@@ -35,8 +44,8 @@ def test_remoteweb_is_the_same_group_in_any_folder(tmp_path: Path) -> None:
     (tmp_path / "wsgi.py").write_text("raise SystemExit('another program')")
     (tmp_path / ".env").write_text("REMOTEWEB_SECRET_KEY=short")
     ended = run("sources", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "No source is known yet" in ended.stdout
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert ended.stderr.startswith("No source is known yet: ") and ended.stderr.count("\n") == 1
 
 
 def test_it_says_its_version() -> None:
@@ -52,10 +61,37 @@ def test_a_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_sources_lists_what_is_known(synced: Flask) -> None:
-    assert run("sources").stdout == f"{APP}  this machine  ok\n"
+def test_sources_lists_what_is_known_and_how_old_it_is(synced: Flask) -> None:
+    assert re.fullmatch(rf"{APP}  this machine  confirmed \d+ s ago\n", run("sources").stdout)
     (row,) = json.loads(run("sources", "--json").stdout)
     assert (row["app"], row["server"], row["state"]) == (APP, "this machine", "ok")
+
+
+@pytest.mark.parametrize(
+    ("server", "source", "told"),
+    [
+        ({}, {"confirmed_at": None}, "never confirmed"),
+        ({}, {"paused": True}, "paused, confirmed 2 min ago"),
+        ({"needs_person": "No key fits."}, {}, "confirmed 2 min ago, in trouble: No key fits."),
+        (
+            {"error": "Not\x1breached."},
+            {"paused": True},
+            "paused, confirmed 2 min ago, in trouble: Not reached.",
+        ),
+        ({}, {"error": "Newer folder."}, "confirmed 2 min ago, in trouble: Newer folder."),
+    ],
+)
+def test_sources_says_what_is_wrong(
+    app: Flask, server: dict[str, object], source: dict[str, object], told: str
+) -> None:
+    with app.app_context():
+        at = sources.server("me", "alps.example.org", 22, alias="alps")
+        at.sources.append(Source(app=APP, **{"confirmed_at": time.time() - 150, **source}))
+        for name, value in server.items():
+            setattr(at, name, value)
+        db.session.commit()
+    shown = app.test_cli_runner().invoke(args=["sources"]).stdout
+    assert shown == f"{APP}  alps (me@alps.example.org:22)  {told}\n"
 
 
 def test_jobs_lists_them_without_what_a_terminal_would_obey(synced: Flask) -> None:
@@ -64,7 +100,32 @@ def test_jobs_lists_them_without_what_a_terminal_would_obey(synced: Flask) -> No
     assert "fails \ufffd[2J" in answer.output
     rows = json.loads(synced.test_cli_runner().invoke(args=["jobs", "--json", "--limit", "1"]).output)
     assert len(rows) == 1
-    assert synced.test_cli_runner().invoke(args=["jobs", "--state", "held"]).output == ""
+
+
+def test_jobs_says_of_each_who_says_so_and_how_long_ago(synced: Flask) -> None:
+    for shown in synced.test_cli_runner().invoke(args=["jobs"]).stdout.splitlines():
+        assert re.search(
+            r"  this machine  \((its own note|queue|by inference|your request), \d+ s ago\)$", shown
+        )
+
+
+def test_a_list_without_jobs_says_why(app: Flask, synced: Flask) -> None:
+    held = synced.test_cli_runner().invoke(args=["jobs", "--state", "held"])
+    assert (held.exit_code, held.stdout, held.stderr) == (0, "", "No job is held.\n")
+    assert run("forget-source", APP).returncode == 0
+    none = run("jobs")
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "No source is known yet" in none.stderr
+    assert run("jobs", "--json").stdout == "[]\n"
+    with app.app_context():
+        sources.source_here()
+    assert "No job is known yet: `remoteweb update-database`" in run("jobs").stderr
+
+
+def test_a_state_that_there_is_not_is_wrong_usage() -> None:
+    ended = run("jobs", "--state", "banana")
+    assert ended.returncode == 2 and "banana" in ended.stderr
+    assert all(state in ended.stderr for state in JobState)
 
 
 def test_forgetting_a_source_removes_it_here_only(synced: Flask, home: Path) -> None:
@@ -78,9 +139,6 @@ def test_forgetting_a_source_removes_it_here_only(synced: Flask, home: Path) -> 
 
 
 def test_forgetting_the_last_source_of_a_server_forgets_the_server(app: Flask) -> None:
-    from remoteweb.database import db
-    from remoteweb.models import Server, Source
-
     with app.app_context():
         server = sources.server("me", "alps.example.org", 2222, alias="alps")
         server.sources.append(Source(app=APP))
@@ -95,6 +153,42 @@ def test_forgetting_the_last_source_of_a_server_forgets_the_server(app: Flask) -
 def test_forgetting_with_a_wrong_server_is_wrong_usage(server: str) -> None:
     ended = run("forget-source", APP, server)
     assert ended.returncode == 2 and "is not a server" in ended.stderr
+
+
+READING = [["sources"], ["jobs"], ["forget-source", APP], ["update-database"]]
+
+
+@pytest.mark.parametrize("command", [*READING, ["link"], ["serve"], ["sync-worker"]])
+def test_a_file_that_is_no_database_is_a_sentence(home: Path, command: list[str]) -> None:
+    file = state_folder() / "remoteweb.sqlite"
+    file.write_bytes(b"this is no database" * 1000)
+    ended = run(*command)
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert ended.stderr == f"Error: The database {file} cannot be used: file is not a database.\n"
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_database_that_lacks_a_column_is_a_sentence(app: Flask, command: list[str]) -> None:
+    with app.app_context():
+        sources.source_here()
+        db.session.execute(db.text("ALTER TABLE source RENAME COLUMN app TO formerly"))
+        db.session.execute(db.text("ALTER TABLE job RENAME COLUMN state TO formerly"))
+        db.session.commit()
+    ended = app.test_cli_runner().invoke(args=command)
+    assert ended.exit_code == 1 and ended.stdout == ""
+    assert re.fullmatch(r"Error: The database \S+ cannot be used: .+\n", ended.stderr)
+
+
+def test_a_database_that_is_locked_is_a_sentence(app: Flask) -> None:
+    with app.app_context():
+        event.listen(
+            db.engine, "begin", lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 50")
+        )
+        other = sqlite3.connect(str(db.engine.url.database), isolation_level=None)
+    with contextlib.closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        ended = app.test_cli_runner().invoke(args=["link"])
+    assert ended.exit_code == 1 and ended.stderr.endswith("cannot be used: database is locked.\n")
 
 
 def test_link_prints_one_that_lets_in(app: Flask) -> None:

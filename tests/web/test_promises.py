@@ -24,6 +24,8 @@ PAGES = ("remoteweb.jobs", "remoteweb.sync", "remoteweb.access")
 COMMANDS = (
     "remoteweb.__main__",
     "remoteweb.cli",
+    "remoteweb.commands",
+    "remoteweb.list_commands",
     "remoteweb.update_command",
     "remoteweb.attended",
     "remoteweb.dry_run",
