@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from flask import Flask
 from web.syncing import APP, again, job, submit, sync, wait_for
 from web.terminals import begin, run
@@ -17,21 +18,48 @@ from remoteweb import actions, sources
 from remoteweb.database import db
 from remoteweb.models import Action, Job, Server, SyncRun
 
-KILLS = 12
+KILLS = 12  # for each round of resubmissions
 JOBS = 6
 
 
-def test_whatever_is_killed_whenever_each_resubmission_is_one_job(app: Flask, home: Path) -> None:
-    with app.app_context():
-        keys = [submit(f"exit 3; echo {number}") for number in range(JOBS)]
-        for key in keys:
-            wait_for(key, "failed")
-        for key in keys:
-            actions.send_now(actions.ask(job(key), "resubmit", f"button-{key}", 1))
-        server = db.session.scalars(db.select(Server)).one()
-        server.min_interval = 0.0
-        db.session.commit()
+@pytest.mark.parametrize(
+    "rounds",
+    [1, pytest.param(17, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+    ids=["short", "long"],
+)
+def test_whatever_is_killed_whenever_each_resubmission_is_one_job(
+    app: Flask, home: Path, rounds: int
+) -> None:
     moments = random.Random(4711)
+    keys: list[str] = []
+    for _ in range(rounds):
+        with app.app_context():
+            keys += _ask_for_resubmissions(len(keys))
+        _kill_syncs(moments)
+        assert run("update-database").returncode == 0
+        with app.app_context():
+            _settle()
+            path = _every_resubmission_is_one_job(keys)
+        runs = sorted(folder.name for folder in (home / f".{APP}" / "runs").iterdir())
+        assert runs == sorted([*keys, *map(_second, keys)]), "no third run was started"
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _ask_for_resubmissions(first: int) -> list[str]:
+    """Of jobs that have failed: their keys."""
+    keys = [submit(f"exit 3; echo {number}") for number in range(first, first + JOBS)]
+    for key in keys:
+        wait_for(key, "failed")
+    for key in keys:
+        actions.send_now(actions.ask(job(key), "resubmit", f"button-{key}", 1))
+    server = db.session.scalars(db.select(Server)).one()
+    server.min_interval = 0.0
+    db.session.commit()
+    return keys
+
+
+def _kill_syncs(moments: random.Random) -> None:
     for _ in range(KILLS):
         process = begin("update-database")
         # From before the database is opened until after the last word of a sync that went well.
@@ -40,21 +68,20 @@ def test_whatever_is_killed_whenever_each_resubmission_is_one_job(app: Flask, ho
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)  # its shell lives on, as one on a server does
-    assert run("update-database").returncode == 0
-    with app.app_context():
-        _settle()
-        rows = db.session.scalars(db.select(Action)).all()
-        assert {action.state for action in rows} == {"done"}
-        assert sorted(action.new_key for action in rows) == sorted(
-            key.removesuffix("1") + "2" for key in keys
-        )
-        assert db.session.scalar(db.select(db.func.count()).select_from(Job)) == 2 * JOBS
-        assert not db.session.scalars(db.select(SyncRun).where(SyncRun.state == "running")).all()
-        path = Path(str(db.engine.url.database))
-    runs = sorted(folder.name for folder in (home / f".{APP}" / "runs").iterdir())
-    assert runs == sorted([*keys, *(key.removesuffix("1") + "2" for key in keys)]), "no third run was started"
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _every_resubmission_is_one_job(keys: list[str]) -> Path:
+    """By the database, whose file it gives."""
+    rows = db.session.scalars(db.select(Action)).all()
+    assert {action.state for action in rows} == {"done"}
+    assert sorted(action.new_key for action in rows) == sorted(map(_second, keys))
+    assert db.session.scalar(db.select(db.func.count()).select_from(Job)) == 2 * len(keys)
+    assert not db.session.scalars(db.select(SyncRun).where(SyncRun.state == "running")).all()
+    return Path(str(db.engine.url.database))
+
+
+def _second(key: str) -> str:
+    return key.removesuffix("1") + "2"
 
 
 def _settle() -> None:
