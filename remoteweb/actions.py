@@ -18,10 +18,11 @@ OPEN = ("waiting", "sending", "unknown")
 def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -> Action:
     """Ask for `cancel` or `resubmit`. The same idem_key again, or another tap for the same thing, gives the first row back.
 
-    A cancel withdraws what else waits for that job.
+    So does a resubmission from a page that is older than one that was done: who tapped there did not know of it.
+    `revision` is that of the job on the page, 0 if nobody looked. A cancel withdraws what else waits for that job.
     """
     begin_writing()
-    earlier = _found(job.id, kind, idem_key)
+    earlier = _found(job.id, kind, idem_key) or _done_since(job.id, kind, revision)
     if earlier is not None:
         db.session.rollback()
         return earlier
@@ -77,6 +78,20 @@ def _found(job_id: int, kind: str, idem_key: str) -> Action | None:
     same_or_open = db.select(Action).where(db.or_(Action.idem_key == idem_key, open_one))
     found: Action | None = db.session.scalar(same_or_open.order_by(Action.idem_key != idem_key).limit(1))
     return found
+
+
+def _done_since(job_id: int, kind: str, revision: int) -> Action | None:
+    """A cancel can be repeated without harm; a second run costs its hours."""
+    if kind != "resubmit" or not revision:
+        return None
+    done: Action | None = db.session.scalar(
+        db.select(Action)
+        .where(Action.job_id == job_id, Action.kind == kind, Action.state == "done")
+        .where(Action.revision >= revision)
+        .order_by(Action.id.desc())
+        .limit(1)
+    )
+    return done
 
 
 def _insert(action: Action, idem_key: str, shown: Job | Source, undo: float) -> Action:

@@ -169,7 +169,8 @@ class Action(Model):
     job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(Text)  # cancel, resubmit, submit
     values: Mapped[str] = mapped_column(Text, default="{}")  # JSON
-    revision: Mapped[int] = mapped_column(default=0)  # of the job, as the person saw it
+    # Of the job, as the person saw it; once a resubmission is done, the last one that does not know of its run.
+    revision: Mapped[int] = mapped_column(default=0)
     asked_by: Mapped[str] = mapped_column(Text, default="")
     asked_at: Mapped[float] = mapped_column(Float)
     not_before: Mapped[float] = mapped_column(Float)  # the end of the time for undo

@@ -191,8 +191,18 @@ def _apply(action: Action, outcome: Outcome) -> None:
     elif outcome.state in ("done", "refused"):
         _end(action, outcome.state, sentence)
         action.new_key = str(outcome.key) if outcome.key else ""
+        if outcome.state == "done" and action.kind == "resubmit":
+            _outdate_pages(action)
     else:
         _stay_unknown(action, sentence or _NOT_KNOWN)
+
+
+def _outdate_pages(resubmission: Action) -> None:
+    """A page with any revision until now does not know of the new run: another tap there means this one."""
+    job = resubmission.job
+    if job is not None:
+        resubmission.revision = max(resubmission.revision, job.revision)
+        job.revision += 1
 
 
 def _was_not_begun(action: Action, sentence: str) -> None:

@@ -3,12 +3,15 @@
 from urllib.parse import urlsplit
 
 from flask import Response, abort, flash, make_response, redirect, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
+from remotejobs.records import JobKey
 from remoteweb import actions, changes
 from remoteweb.jobs import bp, examples, queries, taps, words
 from remoteweb.jobs.detail import shown_job
 from remoteweb.jobs.listing import rows
+from remoteweb.jobs.markup import job_url
 from remoteweb.models import Action, Job
 from remoteweb.sync import requests as sync_requests
 
@@ -76,7 +79,23 @@ def asked(uuid: str) -> Action:
 
 def _asked(job: Job, kind: str) -> AnyResponse:
     action = actions.ask(job, kind, _idem_key(), request.form.get("seen", 0, type=int))
-    return say(found(job.id), taps.on_ask(action, job.name), action if action.state == "waiting" else None)
+    note = _run_already(action) if (action.kind, action.state) == ("resubmit", "done") else None
+    return say(
+        found(job.id), note or taps.on_ask(action, job.name), action if action.state == "waiting" else None
+    )
+
+
+def _run_already(action: Action) -> str | None:
+    """For a page that was older than the run that it asks for; with the way to it, once it is in the list."""
+    try:
+        key = JobKey.parse(action.new_key)
+    except ValueError:
+        return None
+    run = queries.run_of_key(action.source_id, key.hash, key.n)
+    if run is None:
+        return f"It was run again already, as run {key.n}, which the next sync shows."
+    link = Markup('<a class="button link" href="{}">Open run {}</a>').format(job_url(run.id), run.n)
+    return Markup("It was run again already, as run {}. {}").format(run.n, link)
 
 
 def _idem_key() -> str:

@@ -61,6 +61,10 @@ def on_ask(action: Action, name: str) -> str:
     if action.state == "waiting" and action.source.paused:
         done = "cancelled" if action.kind == "cancel" else "run again"
         return f"Its source is paused. {name} is {done} when you resume it."
+    if action.state == "withdrawn":
+        return "That was undone. Load the page anew to ask for it again."
+    if action.state not in ("waiting", "sending", "unknown"):
+        return _sentence(action)
     return f"Cancelling {name}" if action.kind == "cancel" else f"Running again: {name}"
 
 

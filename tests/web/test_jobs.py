@@ -12,10 +12,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from web import rows
 
-from remoteweb import sources
+from remotejobs.answer import Outcome
+from remotejobs.records import JobKey
+from remoteweb import leases, outcomes, sources
 from remoteweb.database import begin_writing, db
 from remoteweb.jobs import words
 from remoteweb.models import Action, Event, Job, SyncRun
+from remoteweb.runs import SourceResult
 
 HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
@@ -554,3 +557,76 @@ def test_where_nothing_is_beside_the_python_the_name_alone_is_shown(
 ) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     assert '<pre tabindex="0">remoteweb update-database' in client.get("/servers").text
+
+
+def run_done(app: Flask, job: int, new_key: str) -> None:
+    """The waiting resubmission, sent and done as a sync settles it."""
+    with app.app_context():
+        server_id = db.session.get_one(Job, job).server_id
+        begin_writing()
+        db.session.scalars(db.select(Action).where(Action.state == "waiting")).one().not_before = 0.0
+        lease = leases.take(server_id, "here:1:x", ignore_interval=True)
+        db.session.commit()
+        (source,) = db.session.scalars(db.select(rows.Source)).all()
+        sent = outcomes.claim(lease, [source.id])
+        key = JobKey.parse(new_key)
+        told = {sent[0].request.uuid: Outcome(sent[0].request.uuid, "done", "Submitted.", key=key)}
+        outcomes.settle(lease, sent, told, {source.app: SourceResult(source.app)}, set())
+
+
+@pytest.mark.parametrize("change_before", [False, True], ids=["unchanged", "changed-meanwhile"])
+@pytest.mark.parametrize("headers", [HTMX, {}], ids=["htmx", "plain"])
+def test_a_second_run_again_from_an_old_page_gives_the_first_one_back(
+    app: Flask, client: FlaskClient, source_id: int, headers: dict[str, str], change_before: bool
+) -> None:
+    hash_ = "a" * 32
+    job = make(app, source_id, state="failed", hash=hash_)
+    address = f"/jobs/{job}/resubmit"
+    first = form(client, "/", address)
+    if change_before:  # the first tap comes from the older page, the second from the newer one
+        with app.app_context():
+            rows.change(db.session.get_one(Job, job), raw="NEW_WORD")
+    second, third = form(client, "/", address), form(client, f"/jobs/{job}", address)
+    client.post(address, data=first, headers=HTMX)
+    run_done(app, job, f"{hash_}_2")
+
+    def said_to(fields: dict[str, str]) -> str:
+        answer = client.post(address, data=fields, headers=headers)
+        return answer.text if headers else client.get("/").text
+
+    assert "It was run again already, as run 2, which the next sync shows." in said_to(second)
+    again = make(app, source_id, hash=hash_, n=2)
+    page = said_to(third)
+    assert "It was run again already, as run 2." in page
+    assert f'href="/jobs/{again}">Open run 2</a>' in page
+    assert actions(app) == [("resubmit", "done")]
+
+
+def test_a_page_that_shows_the_new_run_can_ask_for_one_more(
+    app: Flask, client: FlaskClient, source_id: int
+) -> None:
+    job = make(app, source_id, state="failed", hash="a" * 32)
+    address = f"/jobs/{job}/resubmit"
+    client.post(address, data=form(client, f"/jobs/{job}", address))
+    run_done(app, job, f"{'a' * 32}_2")
+    client.post(address, data=form(client, f"/jobs/{job}", address))
+    assert actions(app) == [("resubmit", "done"), ("resubmit", "waiting")]
+
+
+@pytest.mark.parametrize("state", ["withdrawn", "refused", "gave_up"])
+def test_what_was_not_done_can_be_asked_for_again_from_the_same_revision(
+    app: Flask, client: FlaskClient, source_id: int, state: str
+) -> None:
+    job = make(app, source_id, state="failed")
+    address = f"/jobs/{job}/resubmit"
+    first, second = form(client, "/", address), form(client, "/", address)
+    client.post(address, data=first)
+    with app.app_context():
+        begin_writing()
+        action = db.session.scalars(db.select(Action)).one()
+        action.state, action.outcome, action.ended_at = state, "No.", time.time()
+        db.session.commit()
+    same = client.post(address, data=first, headers=HTMX).text
+    assert "Running again" not in same and actions(app) == [("resubmit", state)]
+    client.post(address, data=second)
+    assert actions(app) == [("resubmit", state), ("resubmit", "waiting")]
