@@ -25,6 +25,7 @@ cancel_targets() {
   for _line in $cancels; do
     unset IFS
     set -- $_line
+    case $open in *" $3 "*) IFS=$NL; continue ;; esac
     is_key "$3" && enter "$2" && read_id "$3" &&
       open="$open$2 $f_scheduler $f_cluster - $f_id $f_submitted $f_attempt $3 0 0 $f_sid $f_start_ticks $f_boot$NL"
     IFS=$NL
