@@ -1,7 +1,21 @@
 """The tables. Times are seconds since 1970, UTC (REAL); those of a job are by its server's clock."""
 
-from sqlalchemy import Float, ForeignKey, Index, Text, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    ColumnElement,
+    Exists,
+    Float,
+    ForeignKey,
+    FromClause,
+    Index,
+    Text,
+    UniqueConstraint,
+    exists,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from remoteweb.database import Model
 
@@ -38,14 +52,38 @@ class Server(Model):
 
     sources: Mapped[list["Source"]] = relationship(back_populates="server", cascade="all, delete-orphan")
 
+    if TYPE_CHECKING:  # given below, where the table is there to be looked at twice
+        has_namesake_of_another_user: Mapped[bool]
+        has_namesake_at_another_port: Mapped[bool]
+
     @property
     def is_local(self) -> bool:
         return self.host == ""
 
     @property
     def label(self) -> str:
-        """As a person would call it."""
-        return "this machine" if self.is_local else self.alias or self.host
+        """As a person would call it, with as much of the login as tells it from the others here."""
+        if self.is_local:
+            return "this machine"
+        name = self.alias or self.host
+        if self.has_namesake_at_another_port:
+            name = f"[{name}]:{self.port}" if ":" in name else f"{name}:{self.port}"
+        return f"{self.user}@{name}" if self.has_namesake_of_another_user else name
+
+
+def _name(server: FromClause) -> ColumnElement[str]:
+    return func.coalesce(func.nullif(server.c.alias, ""), server.c.host)
+
+
+def _has_namesake(column: str) -> Exists:
+    """Whether another server that is called the same differs in this. It comes with each row: a list asks nothing more."""
+    this, other = Server.__table__, Server.__table__.alias("other")
+    differs = this.c[column] != other.c[column]
+    return exists().where(_name(this) == _name(other), differs).correlate_except(other)
+
+
+Server.has_namesake_of_another_user = column_property(_has_namesake("user"))
+Server.has_namesake_at_another_port = column_property(_has_namesake("port"))
 
 
 class Source(Model):

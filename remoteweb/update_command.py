@@ -1,5 +1,6 @@
 """`update-database`: sync from a terminal or from cron, with an exit code that says how it went."""
 
+import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -160,7 +161,7 @@ def _sync(target: Target, options: Options) -> list[Outcome]:
     finally:
         bar.close()
     if error:
-        terminal.complain(f"{target.label}: {error}")
+        terminal.complain(_of_server(target.label, str(error)))
         sources.drop_if_unknown(target.server_id)
     code = error.exit_code if error else 0
     ends = [
@@ -169,6 +170,12 @@ def _sync(target: Target, options: Options) -> list[Outcome]:
     ]
     _tell(ends, error is None, options)
     return ends
+
+
+def _of_server(label: str, sentence: str) -> str:
+    """The sentence with the server's name before it, unless it has it already."""
+    is_named = re.search(rf"(?<![\w.@-]){re.escape(label)}(?![\w-])", sentence)
+    return sentence if is_named else f"{label}: {sentence}"
 
 
 def _tell(ends: list[Outcome], answered: bool, options: Options) -> None:

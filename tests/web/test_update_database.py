@@ -20,7 +20,7 @@ from web.terminals import Terminal, begin, interrupt, run
 
 from remoteweb import sources
 from remoteweb.database import db
-from remoteweb.models import Job
+from remoteweb.models import Job, Server
 
 HASH = "0123456789abcdef0123456789abcdef"
 
@@ -210,6 +210,38 @@ def test_a_second_alias_adds_its_key_and_leaves_the_first_name(app: Flask) -> No
         assert (again.id, again.alias, again.key_files) == (at.id, "alps", '["/k/new","/k/old"]')
         same = sources.server("me", "alps.example.org", 22)
         assert (same.alias, same.key_files) == ("alps", '["/k/new","/k/old"]'), "nothing is taken away"
+
+
+@pytest.mark.parametrize(
+    ("logins", "labels"),
+    [
+        ([("me", "h", 22, "")], ["h"]),
+        ([("me", "h", 22, ""), ("you", "h", 22, "")], ["me@h", "you@h"]),
+        ([("me", "h", 22, ""), ("me", "h", 2222, "")], ["h:22", "h:2222"]),
+        ([("me", "::1", 22, ""), ("you", "::1", 2222, "")], ["me@[::1]:22", "you@[::1]:2222"]),
+        ([("me", "h", 22, ""), ("you", "h", 22, "alps"), ("me", "g", 22, "")], ["h", "alps", "g"]),
+        ([("me", "h", 22, "alps"), ("you", "g", 22, "alps")], ["me@alps", "you@alps"]),
+        ([("", "", 0, ""), ("me", "h", 22, "")], ["this machine", "h"]),
+    ],
+)
+def test_no_two_servers_look_alike(
+    app: Flask, logins: list[tuple[str, str, int, str]], labels: list[str]
+) -> None:
+    with app.app_context():
+        for user, host, port, alias in logins:
+            sources.server(user, host, port, alias=alias)
+        assert [one.label for one in db.session.scalars(db.select(Server).order_by(Server.id))] == labels
+
+
+def test_a_complaint_names_its_server_once(keys: Sshd, home: Path) -> None:
+    (home / ".ssh" / "id_ed25519").unlink()
+    ended = run("update-database", APP, keys.destination)
+    assert ended.returncode == 3 and ended.stderr.startswith(f"Error: {keys.host} did not let us in")
+    (home / ".ssh" / "config").write_text(f"Host alps\n HostName {keys.host}\n Port {keys.port}\n User me\n")
+    ended = run("update-database", APP, "alps")
+    assert ended.stderr.startswith(f"Error: alps: {keys.host} did not let us in"), (
+        "as it was typed, and what it is"
+    )
 
 
 def test_a_config_that_runs_commands_is_refused(home: Path) -> None:
