@@ -4,12 +4,12 @@
   const on = (name, listener, target = page) => target.addEventListener(name, listener, true);
   const wide = matchMedia("(min-width: 62rem)");
 
-  // Times come in UTC. Here they are said in the phone's own zone, and ages count on.
+  // Times come in UTC: they are said in the phone's zone, and ages count on.
   const long = (seconds) => {
     const s = Math.max(0, seconds | 0), m = (s / 60) | 0, h = (m / 60) | 0, d = (h / 24) | 0;
-    if (d) return d + "\u00a0d" + (h % 24 ? `\u00a0${h % 24}\u00a0h` : "");
-    if (h) return h + "\u00a0h" + (m % 60 ? "\u00a0" + String(m % 60).padStart(2, 0) : "");
-    return m ? m + "\u00a0min" : s + "\u00a0s";
+    if (d) return d + " d" + (h % 24 ? ` ${h % 24} h` : "");
+    if (h) return h + " h" + (m % 60 ? " " + String(m % 60).padStart(2, 0) : "");
+    return m ? m + " min" : s + " s";
   };
   const say = {
     at: (time) => {

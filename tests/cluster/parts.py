@@ -1,5 +1,6 @@
 """What the real parts share: naming what is missing, ports, daemons that end with the tests, accounts."""
 
+import itertools
 import os
 import pwd
 import random
@@ -130,7 +131,9 @@ def end(processes: list[psutil.Process]) -> None:
 def make_account(home: Path, shell: str, password: str) -> str:
     """A new account of this machine, named after our pid so that a later run can tell a leftover."""
     _remove_leftovers()
-    name = f"{ACCOUNT_PREFIX}{os.getpid()}x{random.randrange(16**4):04x}"
+    taken = {account.pw_name for account in pwd.getpwall()}
+    names = (f"{ACCOUNT_PREFIX}{os.getpid()}x{number:04x}" for number in itertools.count())
+    name = next(name for name in names if name not in taken)
     # useradd gives up at once when another one holds the lock of /etc/passwd.
     _retry("useradd", "--create-home", "--home-dir", str(home), "--shell", shell, name)
     _retry("chpasswd", stdin=f"{name}:{password}\n")
