@@ -97,7 +97,7 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
         progress=progress,
         limit=ANSWER_LIMIT,
     )
-    actions = {action.uuid for action in request.actions}
+    actions = {action.uuid: action.app for action in request.actions}
     return read_answer(output, request_cursors(request), actions, word, sent_at, str(shell))
 
 

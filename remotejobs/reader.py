@@ -3,7 +3,7 @@
 import binascii
 import inspect
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Protocol
 
 from remotejobs import sentences
@@ -33,14 +33,14 @@ class ShellOutput(Protocol):
 def read_answer(
     output: ShellOutput,
     cursors: Mapping[str, Cursor],
-    actions: Collection[str],
+    actions: Mapping[str, str],
     word: str,
     sent_at: float,
     server: str,
 ) -> Answer:
     """The answer, if its last line came: a cut one, or one that is not ours, is AnswerBroken and changes nothing.
 
-    `cursors` are those of the apps that were asked for, `actions` the uuids: nothing else may be answered.
+    `cursors` are those of the apps that were asked for, `actions` the apps of the uuids: nothing else may be answered.
     """
     answer = Answer(server, size=output.size, spool=output.stdout)
     reader = _Reader(answer, output.stdout, cursors, actions, word, sent_at)
@@ -96,7 +96,7 @@ class _Reader:
         answer: Answer,
         file: BinaryIO,
         cursors: Mapping[str, Cursor],
-        actions: Collection[str],
+        actions: Mapping[str, str],
         word: str,
         sent_at: float,
     ) -> None:
@@ -232,7 +232,7 @@ class _Reader:
             raise ValueError("it speaks of an action that was not asked for")
         known = JobKey.parse(key) if key != "-" else None
         said = clean(" ".join(text)).strip()[:500]
-        sentence = sentences.of_outcome(code, self.answer.server, self.app, key, said)
+        sentence = sentences.of_outcome(code, self.answer.server, self.actions[uuid], key, said)
         self.answer.outcomes[uuid] = Outcome(
             uuid,
             state if state in _STATES else "unknown",

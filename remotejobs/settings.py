@@ -1,4 +1,4 @@
-"""What is asked of a job: the settings dict, its hash, and the document that becomes its record on the server."""
+"""What is asked of a job: the settings dict, checked, and its hash. document.py makes the record and the script of it."""
 
 import hashlib
 import json
@@ -13,20 +13,11 @@ from remotejobs.schedulers import SCHEDULERS
 
 # Asked of the scheduler; not part of the hash, so that "again with more" stays the same work.
 OPTIONS = ("walltime", "cores", "memory", "gpus", "partition", "account", "qos", "extra")
-MEMBERS = (
-    *("name", "command", "arguments", "environment", "before", "after", "local_path", "remote_path"),
-    *("scheduler", "shell", "options", "script"),
-)
 SCRIPT_LIMIT = 256 * 1024  # bytes of a script whose text is kept
-DOCUMENT_LIMIT = (
-    1_000_000  # bytes; of a file above 1 MiB the server would tell nothing, and it adds lines of its own
-)
 _WALLTIME = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-9]{2})(?::([0-9]{2}))?\Z", re.ASCII)
 _MEMORY = re.compile(r"([0-9]{1,9})([MGT])B?\Z", re.ASCII | re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z", re.ASCII)
 _SHELL = re.compile(r"/[A-Za-z0-9/._-]+( -l)?\Z", re.ASCII)
-# A path and plain words can replace their shell (`exec`), so that signals reach the program itself.
-_PLAIN_COMMAND = re.compile(r"[A-Za-z0-9_@%+=:,./~ \"'-]+\Z", re.ASCII)
 
 
 def create(
@@ -113,13 +104,13 @@ def _input_of(local_path: str | None) -> list[tuple[str, int, int]] | None:
 
 def script_path(settings: dict[str, Any]) -> str | None:
     """The file that the command runs, if it names one: relative to the path, or absolute."""
-    first = _words(settings["command"])[:1]
+    first = words_of(settings["command"])[:1]
     return first[0] if first and "/" in first[0] else None
 
 
 def _is_beside(command: str) -> bool:
     """It names a file relative to where the job runs, and goes nowhere else first."""
-    first = (_words(command) or [""])[0]
+    first = (words_of(command) or [""])[0]
     return "/" in first and not first.startswith(("/", "~", "$")) and "=" not in first
 
 
@@ -145,75 +136,7 @@ def script_text(content: bytes) -> str | None:
     return None if "\0" in text else text
 
 
-def document(settings: dict[str, Any]) -> str:
-    """The record's JSON text: one member per line, since a shell takes the ones that it needs out of it again."""
-    scheduler = SCHEDULERS[settings["scheduler"]]()
-    lines = scheduler.head(settings["options"], settings["name"], settings["script"] or "")
-    members = {name: settings[name] for name in MEMBERS}
-    members |= {
-        "header": "".join(line + "\n" for line in lines),
-        "job": job_text(settings, scheduler.environment(settings["name"])),
-    }
-    body = ",\n".join(f"{_json(name)}: {_json(value)}" for name, value in members.items())
-    text = "{\n" + body + "\n}\n"
-    if len(text.encode()) > DOCUMENT_LIMIT:
-        raise BadInput(
-            f"The settings of this job take more than {DOCUMENT_LIMIT} bytes, which is more than can be kept of a job: put "
-            "long arguments, environment variables and texts into a file that the job reads."
-        )
-    return text
-
-
-def job_text(settings: dict[str, Any], set_by_scheduler: dict[str, str]) -> str:
-    """The part of the job's script that differs from job to job; wrapper.sh calls its functions."""
-    path, exports = settings["remote_path"], {**set_by_scheduler, **settings["environment"]}.items()
-    words = [settings["command"], *(shlex.quote(argument) for argument in settings["arguments"])]
-    return "\n".join(
-        [
-            *(f"export {name}={shlex.quote(value)}" for name, value in exports),
-            f"remotejobs_place() {{ {'cd -- ' + _remote(path) if path else ':'}; }}",
-            # eval: a mistake in these lines must not keep the script from being read, or no exit would be noted.
-            f"remotejobs_before() {{ eval {shlex.quote(settings['before'] or ':')}; }}",
-            f"remotejobs_after() {{ eval {shlex.quote(settings['after'] or ':')}; }}",
-            *_command_function(settings, words),
-            "",
-        ]
-    )
-
-
-def _command_function(settings: dict[str, Any], words: list[str]) -> list[str]:
-    command, path = settings["command"], script_path(settings)
-    if path is None or not _PLAIN_COMMAND.match(command):
-        # Whatever a shell takes: a builtin, a pipe, an assignment before a program. With a single program in it, bash and
-        # dash replace themselves by that program, so that signals reach it here as well.
-        shell = settings["shell"].split()[0]
-        text = command + (' "$@"' if words[1:] else "")
-        return [
-            f"remotejobs_command() {{ exec {shell} -c {shlex.quote(text)} {shell} {' '.join(words[1:])}; }}"
-        ]
-    run = f"exec {' '.join(words)}"
-    if settings["script"] is None:
-        return [f"remotejobs_command() {{ {run}; }}"]
-    # The kept script is what runs: in its place while it is unchanged there (it may look beside itself), else the copy.
-    rest = " ".join([*(shlex.quote(word) for word in _words(command)[1:]), *words[1:]])
-    told = f"remotejobs: {path} is not there as it was submitted; the kept copy runs."
-    return [
-        "remotejobs_command() {",
-        f'  if cmp -s {_remote(path)} "$remotejobs_run/command"; then {run}; fi',
-        f"  echo {shlex.quote(told)} >&2",
-        f'  exec "$remotejobs_run/command" {rest}',
-        "}",
-    ]
-
-
-def _remote(path: str) -> str:
-    """Quoted, with a leading ~/ as the home directory over there."""
-    if path == "~" or path.startswith("~/"):
-        return '"$HOME"' + (shlex.quote(path[1:]) if path[1:] else "")
-    return shlex.quote(path)
-
-
-def _words(command: str) -> list[str]:
+def words_of(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError:
@@ -221,7 +144,7 @@ def _words(command: str) -> list[str]:
 
 
 def _name_from(command: str) -> str:
-    first = (_words(command) or [command])[0]
+    first = (words_of(command) or [command])[0]
     return first.rstrip("/").rsplit("/", 1)[-1][:100] or "job"
 
 
@@ -253,7 +176,7 @@ def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
 
 def _refuse_what_no_file_can_hold(settings: dict[str, Any]) -> None:
     try:
-        text = _json(settings)
+        text = json_text(settings)
         text.encode()
     except (UnicodeEncodeError, TypeError, ValueError) as error:
         raise BadInput(f"The settings cannot be written down: {error}.") from error
@@ -263,5 +186,5 @@ def _refuse_what_no_file_can_hold(settings: dict[str, Any]) -> None:
         raise BadInput("The name of a job has to be one line.")
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

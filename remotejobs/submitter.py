@@ -11,6 +11,7 @@ from remotejobs import settings as job_settings
 from remotejobs import upload
 from remotejobs.answer import Outcome
 from remotejobs.destination import Destination
+from remotejobs.document import document as record_of
 from remotejobs.errors import ActionRefused, ActionUnknown, BadInput, NoSuchJob, ServerProblem
 from remotejobs.exchange import Cancel, Resubmission, Submission
 from remotejobs.records import JobKey, JobRecord, JobState, JobStatus, app_name
@@ -101,7 +102,7 @@ class RemoteJobSubmitter:
             upload.send(self.settings.shell, settings["local_path"], settings["remote_path"])
         settings["script"] = self._script_text(settings)
         token = _token(action)
-        document = job_settings.document(settings)
+        document = record_of(settings)
         outcome = self._act(
             Submission(token, self.app_name, hash_, settings["scheduler"], document, time.time())
         )

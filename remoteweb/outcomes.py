@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import ColumnElement, and_, or_
 
-from remotejobs import settings as job_settings
 from remotejobs.answer import Outcome
+from remotejobs.document import document as record_of
 from remotejobs.exchange import Cancel, Resubmission, Submission
 from remotejobs.records import JobKey
+from remotejobs.settings import work_hash
 from remoteweb import changes, leases
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Lease
@@ -175,7 +176,7 @@ def _submission(action: Action, asked_at: float) -> Submission:
     if not isinstance(values, dict) or values.get("scheduler") in (None, "auto"):
         raise ValueError("its settings do not name a scheduler")
     try:
-        document, hash_ = job_settings.document(values), job_settings.work_hash(values)
+        document, hash_ = record_of(values), work_hash(values)
     except (KeyError, TypeError, OSError) as error:
         raise ValueError(f"its settings cannot be read ({error})") from error
     return Submission(action.uuid, action.source.app, hash_, values["scheduler"], document, asked_at)

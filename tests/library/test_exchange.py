@@ -65,7 +65,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def take(content: bytes | str, cursors: dict[str, Cursor] | None = None) -> Answer:
     raw = content.encode() if isinstance(content, str) else content
     known = {APP: Cursor()} if cursors is None else cursors
-    return read_answer(output_of(raw), known, {UUID}, WORD, 1700000000.0, "alps")
+    return read_answer(output_of(raw), known, {UUID: APP}, WORD, 1700000000.0, "alps")
 
 
 def records_of(answer: Answer) -> dict[JobKey, Any]:

@@ -14,7 +14,8 @@ import pytest
 from library.machines import Machine, over_ssh, until
 
 from remotejobs import ActionRefused, ActionUnknown, BadInput, ServerProblem
-from remotejobs.settings import create, document, job_text, work_hash
+from remotejobs.document import document, job_text
+from remotejobs.settings import create, work_hash
 
 WRAPPER = Path(__file__).parents[2] / "remotejobs" / "wrapper.sh"
 
