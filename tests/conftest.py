@@ -1,6 +1,7 @@
 """Real parts for every test that asks for them, started once, on demand; and a home that is not yours."""
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from cluster.parts import base_folder, need
 from cluster.slurm import Slurm
 from cluster.sshd import Sshd
+
+# In the background of a shell without job control Ctrl-C is ignored, and so it would be by all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLURM_COMMANDS = ("slurmctld", "slurmd", "sbatch", "munged", "setpriv")
 ACCOUNTING_COMMANDS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "mariadb")

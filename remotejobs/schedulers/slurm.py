@@ -181,7 +181,8 @@ def _reason(kind: str, state: JobState, why: str, words: str, reason: str) -> st
 def _exit(word: str, status: str, why: str) -> tuple[int | None, str]:
     """The exit code as a shell counts it (128 + signal), and the reason. sacct prints CODE:SIGNAL, squeue the wait status.
 
-    What Slurm itself ended (a time-out, a cancel) has no code of its own: queue and accounting differ about it.
+    What Slurm itself ended (a time-out, a cancel) has no code of its own: queue and accounting differ about it. sacct takes
+    128 off a code above it (143 is shown as 15:0, as 15 is), so of a failure its code says nothing; the exit file does.
     """
     if word not in ("COMPLETED", "FAILED"):
         return None, why
@@ -191,6 +192,8 @@ def _exit(word: str, status: str, why: str) -> tuple[int | None, str]:
         return None, why
     if 0 < numbers[1] <= 64:
         return 128 + numbers[1], "signal"
+    if colon and numbers[0]:
+        return None, why
     return (None if numbers[1] else numbers[0]), why
 
 

@@ -298,7 +298,7 @@ def test_nobody_looks_nothing_is_asked(jobs: Jobs, phone: Open) -> None:
     page.on("request", lambda request: asked.append(request.url))
     poll(page)
     page.wait_for_timeout(300)
-    assert asked == []
+    assert [url for url in asked if "/static/" not in url] == []  # the browser fetches the icon when it likes
     page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     page.wait_for_timeout(500)
     assert [url for url in asked if "/changes" in url]

@@ -77,7 +77,8 @@ def test_link_is_of_the_port_that_is_served(serve: Callable[[int], Served], home
     second.until_ready()
     assert run("link").stdout.startswith(f"http://localhost:{second.port}/"), "the one that began last"
     second.process.kill()  # what it left behind does not count
-    assert run("link").stdout.startswith(f"http://localhost:{first.port}/")
+    # Its worker holds the note's lock until it has noticed.
+    wait_until(lambda: run("link").stdout.startswith(f"http://localhost:{first.port}/"), "the other one", 30)
     first.workers()[0].terminate()
     wait_until(lambda: len(first.workers()) == 1 and first.get("/").status == 401, "another worker")
     assert run("link").stdout.startswith(f"http://localhost:{first.port}/")
