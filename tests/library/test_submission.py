@@ -243,7 +243,7 @@ def test_a_signal_before_the_walltime_reaches_the_program(cluster: Machine) -> N
     start = (cluster.registry() / "facts" / f"{submitted['jobid']}.start.1").read_text()
     (pid,) = (int(line.partition("=")[2]) for line in start.splitlines() if line.startswith("pid="))
     os.kill(pid, signal.SIGUSR1)  # as `--signal=B:USR1@60` does: to the script's shell alone
-    state = until(jobs, submitted["jobid"], lambda state: state["ended"] is not None)
+    state = until(jobs, submitted["jobid"], lambda state: state["ended"] and state["exit_code"] is not None)
     assert state["exit_code"] == 7
 
 
