@@ -27,7 +27,7 @@ cancel_targets() {
     set -- $_line
     case $open in *" $3 "*) IFS=$NL; continue ;; esac
     is_key "$3" && enter "$2" && read_id "$3" &&
-      open="$open$2 $f_scheduler $f_cluster - $f_id $f_submitted $f_attempt $3 0 0 $f_sid $f_start_ticks $f_boot$NL"
+      open="$open$f_scheduler $f_cluster $2 0 0 $f_id $f_submitted $f_attempt $3 $f_sid $f_start_ticks $f_boot$NL"
     IFS=$NL
   done
   unset IFS

@@ -50,7 +50,7 @@ queues() {
   done
 }
 
-has_open() { case $open in *" $1 "*) printf '%s\n' "$open" | grep -q "^[^ ]* $1 " ;; *) return 1 ;; esac; }
+has_open() { case $NL$open in *"$NL$1 "*) ;; *) return 1 ;; esac; }
 
 all_submissions() {
   IFS=$NL

@@ -25,19 +25,29 @@ ask() {
   answer='' asked=1 cluster=-
   if here "$1" && cluster=$("$1_cluster" 2>/dev/null) && [ -n "$cluster" ]; then
     eval "${1}_answered=yes"  # no need to ask whether it is up
-    answer=$(printf '%s' "$open" | awk -v kind="$1" -v cluster="$cluster" '$2 == kind && $3 == cluster { print $5, $6, $7, $8, $11, $12, $13 }' |
-      "$1_query" 2>/dev/null)
+    answer=$(about "$1 $cluster " | "$1_query" 2>/dev/null)
     asked=$?
   fi
-  asked_at=$(date +%s)
+  look_at_clock; asked_at=$now
   say queue "$1" "${cluster:--}" "$HOST" "$asked_at"
-  [ -z "$answer" ] || printf '%s\n' "$answer" | sed 's/^/|/'
+  IFS=$NL
+  [ -z "$answer" ] || printf '|%s\n' $answer
+  unset IFS
   say closed queue "$1" "$asked"
+}
+
+# about "KIND CLUSTER ": the open jobs of that cluster, as its scheduler is asked about them: ID SUBMITTED ATTEMPT KEY SID TICKS BOOT
+about() {
+  _of=$1
+  IFS=$NL
+  for _line in $open; do
+    case $_line in "$_of"*) IFS=' '; set -- $_line; shift 5; echo "$*" ;; esac
+  done
 }
 
 # keep KIND: what a complete answer proves becomes facts, whoever asks: endings, and the first time that a job was not there.
 keep() {
-  [ "$asked" = 0 ] || return 0
+  [ "$asked" = 0 ] && ! "$1_all_live" || return 0
   _proof=$({ printf '%s\n' "$answer" | "$1_live"; echo =endings; printf '%s\n' "$answer" | "$1_endings"
     printf '=answer\n%s\n=open\n%s' "$answer" "$open"; } |
     awk -v kind="$1" -v cluster="$cluster" -v now="$asked_at" -v tab="$TAB" '
@@ -47,8 +57,8 @@ keep() {
       part == "=answer" && $1 == "accounting" { accounting = $2 }
       # Not to be there is a line as well: a job that was not asked about has none.
       part == "=answer" && ($0 ~ /^n\|/ || $0 ~ /^q\|[^|]*\|[^|]*\|gone\|/) { split($0, word, "|"); absent[word[3]] = 1 }
-      part == "=open" && $2 == kind && $3 == cluster {
-        app = $1; id = $5; submitted = $6; a = $7; key = $8; exited = $9; gone = $10
+      part == "=open" && $1 == kind && $2 == cluster {
+        app = $3; exited = $4; gone = $5; id = $6; submitted = $7; a = $8; key = $9
         if (key in live) next  # a batch system of ours that is asked by key, since its ids (pids) come again
         if ((id in live) && (live[id] > 1 ? since[id] + 0 >= submitted + 0 : since[id] == submitted)) next
         # The last attempt that accounting knows; an earlier one of the same id has its own fact.

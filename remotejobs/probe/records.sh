@@ -70,7 +70,7 @@ changed_buckets() {
 }
 
 # open_jobs APP: the jobs of $names that may still be alive, one line each:
-# APP KIND CLUSTER HOST ID SUBMITTED ATTEMPT KEY EXITED GONE(time) SID TICKS BOOT
+# KIND CLUSTER APP EXITED GONE(time) ID SUBMITTED ATTEMPT KEY SID TICKS BOOT
 # One is open until the scheduler's last word on its highest attempt is kept.
 open_jobs() {
   case $names in *.id*) ;; *) return ;; esac
@@ -99,8 +99,8 @@ open_jobs() {
       key = $1; a = $2; gone = "-"
       if ($4 && facts("facts/" key ".gone." a)) gone = word(fact["time"])
       if (!facts("facts/" key ".id")) next
-      print app, word(fact["scheduler"]), word(fact["cluster"]), word(fact["host"]), word(fact["id"]), word(fact["submitted"]), a, key, \
-        $3, gone, word(fact["sid"]), word(fact["start_ticks"]), word(fact["boot"])
+      print word(fact["scheduler"]), word(fact["cluster"]), app, $3, gone, word(fact["id"]), word(fact["submitted"]), a, key, \
+        word(fact["sid"]), word(fact["start_ticks"]), word(fact["boot"])
     }'
 }
 

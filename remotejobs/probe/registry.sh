@@ -9,7 +9,7 @@
 
 # Each process that is started here costs a millisecond or two: what the shell can do itself, it does.
 person_umask=$(umask) person_TZ=${TZ-} person_LC_ALL=${LC_ALL-}
-LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) STARTED=$NOW
+LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) UP=
 export LC_ALL TZ
 # With these `cd .app` might go elsewhere, and ls and awk speak otherwise.
 unset CDPATH QUOTING_STYLE POSIXLY_CORRECT
@@ -29,8 +29,15 @@ as_person() {
   [ -z "$person_LC_ALL" ] || export LC_ALL="$person_LC_ALL"
 }
 
+# look_at_clock: sets $now. The clock is read once, by a process; what has passed since then stands in a file.
+look_at_clock() {
+  if { read -r _up _rest </proc/uptime; } 2>/dev/null; then now=$((NOW + ${_up%.*} - $UP)); else now=$(date +%s); fi
+}
+{ read -r UP _rest </proc/uptime; } 2>/dev/null
+UP=${UP%.*}
+
 # has_time: whether the budget of this exchange is not used up.
-has_time() { [ $(($(date +%s) - STARTED)) -lt "$BUDGET" ]; }
+has_time() { look_at_clock; [ $((now - NOW)) -lt "$BUDGET" ]; }
 
 # is_whole FILE: a file of facts came to the disk whole: a quota error shows only at close, and not in the shell's status.
 is_whole() { [ "$(tail -n 1 "$1" 2>/dev/null)" = end ]; }

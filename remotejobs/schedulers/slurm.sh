@@ -14,7 +14,7 @@
 #   time. So attempt 1 must have our submit time to the second, a later one must have a later time.
 # - `SLURM_TIME_FORMAT=%s` makes every command print seconds since 1970: no zone, no summer time.
 # - `mine` in an accounting line's REASON: the one who cancelled it is the user whose job it is.
-# - A dead slurmctld costs squeue 10 s, and a frozen one costs `scontrol ping` 10 s too: hence the short bound on the ping.
+# - A dead slurmctld costs squeue 10 s, and a frozen one costs scontrol as much: hence the short bounds on that, which comes first.
 
 slurm_nl='
 '
@@ -35,10 +35,10 @@ slurm_up() {
   esac
 }
 
-slurm_config() { $BOUND scontrol show config </dev/null 2>/dev/null | awk -v name="$1" '$1 == name && $2 == "=" { print $3; exit }'; }
+slurm_config() { ${BOUND% *} 5 scontrol show config </dev/null 2>/dev/null | awk -v name="$1" '$1 == name && $2 == "=" { print $3; exit }'; }
 
+# It comes from slurmctld, so that it also says whether that is up.
 slurm_cluster() {
-  slurm_up || return 1
   _cluster=$(slurm_config ClusterName)
   case $_cluster in '' | *[!A-Za-z0-9._-]*) return 1 ;; esac
   printf '%s\n' "$_cluster"
@@ -172,6 +172,10 @@ slurm_endings() {
 slurm_live() {
   awk -F '|' -v word="$WORD" "$slurm_words"' $1 == "q" && $2 == word && NF == 13 && !($6 in over || $6 in perhaps) { print $3, $4, $5 }'
 }
+
+# slurm_all_live: $answer says at a glance that every job it was asked about lives, so it proves nothing new: accounting is
+# asked about each that does not.
+slurm_all_live() { case $answer in *'accounting unasked') ;; *) return 1 ;; esac; }
 
 # A name that Slurm's lists of names take for one name.
 slurm_name() { case $1 in '' | *[!A-Za-z0-9._+-]*) return 1 ;; esac; }
