@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -
         for other in db.session.scalars(
             db.select(Action).where(Action.job_id == job.id, Action.kind != kind, Action.state == "waiting")
         ):
-            _end(other, "withdrawn", "Withdrawn: the job was cancelled instead.")
+            end(other, "withdrawn", "Withdrawn: the job was cancelled instead.")
     action = Action(source_id=job.source_id, job_id=job.id, kind=kind, revision=revision, asked_by=asked_by)
     return _insert(action, idem_key, job, UNDO_SECONDS)
 
@@ -57,7 +58,7 @@ def withdraw(action: Action) -> bool:
         .values(state="withdrawn", outcome="Withdrawn.", ended_at=time.time())
         .returning(Action.id)
     )
-    changes.publish([row for row in (action.job or action.source,) if taken_back])
+    changes.publish([shown(action)] if taken_back else [])
     db.session.commit()
     return taken_back is not None
 
@@ -94,14 +95,14 @@ def _done_since(job_id: int, kind: str, revision: int) -> Action | None:
     return done
 
 
-def _insert(action: Action, idem_key: str, shown: Job | Source, undo: float) -> Action:
+def _insert(action: Action, idem_key: str, of: Job | Source, undo: float) -> Action:
     now = time.time()
     action.uuid, action.idem_key = str(uuid.uuid4()), idem_key
     action.asked_at, action.not_before = now, now + undo
     job_id, kind = action.job_id, action.kind
     db.session.add(action)
     try:
-        changes.publish([shown])
+        changes.publish([of])
         db.session.commit()
     except IntegrityError:
         # On PostgreSQL another tap can come between our look and our INSERT: its row is the answer.
@@ -115,5 +116,16 @@ def _insert(action: Action, idem_key: str, shown: Job | Source, undo: float) -> 
     return action
 
 
-def _end(action: Action, state: str, sentence: str) -> None:
-    action.state, action.outcome, action.ended_at = state, sentence, time.time()
+def end(action: Action, state: str, sentence: str) -> None:
+    action.state, action.outcome, action.ended_at, action.lease_until = state, sentence, time.time(), 0.0
+
+
+def load(ids: Iterable[int]) -> list[Action]:
+    """As the database has them now, in the order of the taps."""
+    query = db.select(Action).where(Action.id.in_(ids)).order_by(Action.id)
+    return list(db.session.scalars(query.execution_options(populate_existing=True)))
+
+
+def shown(action: Action) -> Job | Source:
+    """Whose line on a page tells of it."""
+    return action.job or action.source

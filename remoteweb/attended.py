@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, LoginRefused
 from remoteweb import collector, connect, sources, terminal
-from remoteweb.collector import SyncResult
 from remoteweb.database import db
 from remoteweb.models import Server
+from remoteweb.syncs import SyncResult
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from remoteweb import outcomes
+from remoteweb import sending
 from remoteweb.attended import Target
 from remoteweb.database import db
 from remoteweb.models import Action, Source
@@ -12,7 +12,7 @@ from remoteweb.untrusted import line
 
 def planned(targets: list[Target]) -> list[dict[str, Any]]:
     now = time.time()
-    return [_row(target, action) for target in targets for action in outcomes.due(_source_ids(target), now)]
+    return [_row(target, action) for target in targets for action in sending.due(_source_ids(target), now)]
 
 
 def sentence(row: dict[str, Any]) -> str:

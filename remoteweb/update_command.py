@@ -14,12 +14,12 @@ from remotejobs.errors import LoginError, RemoteJobsError
 from remotejobs.records import app_name
 from remoteweb import attended, connect, dry_run, sources, terminal
 from remoteweb.attended import Target
-from remoteweb.collector import SyncResult
 from remoteweb.commands import with_database
 from remoteweb.database import db, shown
 from remoteweb.leases import Busy
 from remoteweb.models import Source
 from remoteweb.runs import SourceResult
+from remoteweb.syncs import SyncResult
 from remoteweb.untrusted import line
 from remoteweb.upgrade import upgrade_database
 

@@ -14,6 +14,7 @@ from remotejobs.shell import LocalShell
 from remoteweb import actions, collector, sources
 from remoteweb.database import db
 from remoteweb.models import Action, Job, Server
+from remoteweb.syncs import SyncResult
 
 APP = "remoteJobs-vistrails"
 
@@ -27,7 +28,7 @@ def submit(script: str = "exit 0", name: str = "", app: str = APP, **options: An
     return str(jobs.submit_job(settings)["jobid"])
 
 
-def sync(apps: list[str] | None = None, **options: Any) -> collector.SyncResult:
+def sync(apps: list[str] | None = None, **options: Any) -> SyncResult:
     """This machine's sources, once. The first time, the default one."""
     server = sources.this_machine()
     if apps is None and not server.sources:

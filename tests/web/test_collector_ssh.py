@@ -16,6 +16,7 @@ from remotejobs.errors import LoginRefused
 from remoteweb import collector, connect, sources
 from remoteweb.database import db
 from remoteweb.models import Job, Server
+from remoteweb.syncs import SyncResult
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def server(app: Flask, sshd: Sshd, account: Account) -> Iterator[Server]:
         yield sources.server(account.user, sshd.host, sshd.port)
 
 
-def sync(server: Server, apps: list[str] | None = None) -> collector.SyncResult:
+def sync(server: Server, apps: list[str] | None = None) -> SyncResult:
     at = sources.known(server.user, server.host, server.port)
     assert at
     return collector.collect(at, connect.unattended, apps=apps, ignore_interval=True)

@@ -14,7 +14,7 @@ from web import rows
 
 from remotejobs.answer import Outcome
 from remotejobs.records import JobKey
-from remoteweb import leases, outcomes, sources
+from remoteweb import leases, outcomes, sending, sources
 from remoteweb.database import begin_writing, db
 from remoteweb.jobs import words
 from remoteweb.models import Action, Event, Job, SyncRun
@@ -568,7 +568,7 @@ def run_done(app: Flask, job: int, new_key: str) -> None:
         lease = leases.take(server_id, "here:1:x", ignore_interval=True)
         db.session.commit()
         (source,) = db.session.scalars(db.select(rows.Source)).all()
-        sent = outcomes.claim(lease, [source.id])
+        sent = sending.claim(lease, [source.id])
         key = JobKey.parse(new_key)
         told = {sent[0].request.uuid: Outcome(sent[0].request.uuid, "done", "Submitted.", key=key)}
         outcomes.settle(lease, sent, told, {source.app: SourceResult(source.app)}, set())
