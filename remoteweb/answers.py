@@ -40,7 +40,7 @@ def take_in(sync: Sync, answer: Answer) -> None:
 
 def _meet(sync: Sync, answer: Answer) -> None:
     """A source that was named, and whose first answer this is, becomes known here."""
-    sync.known = {app: source.id for app, source in sources_of(sync).items()}
+    sync.known = _ids(sync)
     db.session.rollback()
     if not sync.is_named:
         # One that is gone was removed while we asked: its answer must not bring it back.
@@ -51,13 +51,12 @@ def _meet(sync: Sync, answer: Answer) -> None:
         return
     begin_writing()
     leases.still_ours(sync.lease)
-    sources = sources_of(sync)  # a page may have been quicker
+    known = _ids(sync)  # a page may have been quicker
     for app in sync.wanted:
-        if app not in sources and not answer.sources[app].error:
-            sources[app] = Source(server_id=sync.lease.server_id, app=app)
-            db.session.add(sources[app])
+        if app not in known and not answer.sources[app].error:
+            db.session.add(Source(server_id=sync.lease.server_id, app=app))
     db.session.flush()
-    sync.known = {app: source.id for app, source in sources.items()}
+    sync.known = _ids(sync)
     db.session.commit()
 
 
@@ -79,9 +78,11 @@ def _chunks(told: SourceAnswer) -> Iterator[Chunk]:
         raise AnswerBroken(f"The records of {told.app} cannot be read to their end: {error}.") from error
 
 
-def sources_of(sync: Sync) -> dict[str, Source]:
-    query = db.select(Source).where(Source.server_id == sync.lease.server_id, Source.app.in_(sync.wanted))
-    return {source.app: source for source in db.session.scalars(query)}
+def _ids(sync: Sync) -> dict[str, int]:
+    query = db.select(Source.app, Source.id).where(
+        Source.server_id == sync.lease.server_id, Source.app.in_(sync.wanted)
+    )
+    return {row.app: row.id for row in db.session.execute(query)}
 
 
 class _Pause:

@@ -8,7 +8,7 @@ from remoteweb.database import db
 from remoteweb.models import Counter, Job, Source
 
 
-def publish(changed: Iterable[Job | Source]) -> int:
+def publish(changed: Iterable[Job | Source]) -> None:
     """Give all that this transaction changed the next number. Call it last: the counter's row stays locked.
 
     So the order of the numbers is the order of the commits, also on PostgreSQL, and a reader of "all above N"
@@ -16,12 +16,11 @@ def publish(changed: Iterable[Job | Source]) -> int:
     """
     rows = list(changed)
     if not rows:
-        return current("change")
+        return
     db.session.flush()
     number = _add_one("change")
     for row in rows:
         row.change = number
-    return number
 
 
 def start_afresh() -> None:

@@ -6,7 +6,7 @@ lease, so a kill at any point leaves the database whole, and the next sync goes 
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from flask import current_app
 
@@ -46,16 +46,10 @@ def collect(
     """
     server_id, label = server.id, server.label
     db.session.rollback()
-    owner = leases.new_owner()
-    lease, run_id = _begin(
-        server_id, owner, asked_by, apps, listener, wait=wait, ignore_interval=ignore_interval
-    )
-    sync = Sync(lease, Progress(run_id, listener), [], apps is not None, time.time())
-    with leases.kept(lease):
+    sync, at = _begin(server_id, asked_by, apps, listener, wait=wait, ignore_interval=ignore_interval)
+    with leases.kept(sync.lease):
         try:
-            sync.wanted = apps if apps is not None else _active_apps(server_id)
-            sync.results = {app: SourceResult(app) for app in sync.wanted}
-            answer = _carry_out(sync, shell_factory, timeout) if sync.wanted else None
+            answer = _carry_out(sync, shell_factory, at, timeout) if sync.wanted else None
             result = _end_well(sync, answer, label)
         except BaseException as error:
             with _told_to_the_log():
@@ -68,16 +62,17 @@ def collect(
 
 def _begin(
     server_id: int,
-    owner: str,
     asked_by: str,
     apps: list[str] | None,
     listener: Listener | None,
     *,
     wait: bool,
     ignore_interval: bool,
-) -> tuple[Lease, int]:
+) -> tuple[Sync, Server]:
+    """One transaction: the lease, the run's row, and what is to be asked for. The server's row goes to its shell."""
+    owner = leases.new_owner()
     while True:
-        begin_writing()
+        begin_writing(relaxed=True)
         try:
             lease = leases.take(server_id, owner, ignore_interval=ignore_interval)
         except TooSoon as too_soon:
@@ -88,23 +83,33 @@ def _begin(
             time.sleep(min(too_soon.seconds, 1.0) + 0.01)
             continue
         run_id = runs.begin(lease, asked_by, whole_server=apps is None)
+        sync = _planned(lease, Progress(run_id, listener), apps)
+        server = db.session.get_one(Server, server_id)
+        db.session.expunge(server)
         db.session.commit()
-        return lease, run_id
+        return sync, server
 
 
-def _active_apps(server_id: int) -> list[str]:
-    query = (
-        db.select(Source.app)
-        .where(Source.server_id == server_id, Source.paused.is_(False))
-        .order_by(Source.id)
+def _planned(lease: Lease, progress: Progress, apps: list[str] | None) -> Sync:
+    """The apps that are named, else all that are not paused; with the cursors of those that are known."""
+    meant = Source.paused.is_(False) if apps is None else Source.app.in_(apps)
+    query = db.select(Source.app, Source.id, Source.cursor).where(Source.server_id == lease.server_id, meant)
+    known = db.session.execute(query.order_by(Source.id)).all()
+    wanted: Iterable[str] = apps if apps is not None else [app for app, _, _ in known]
+    return Sync(
+        lease,
+        progress,
+        list(wanted),
+        apps is not None,
+        time.time(),
+        results={app: SourceResult(app) for app in wanted},
+        known={app: source_id for app, source_id, _ in known},
+        cursors={app: cursor for app, _, cursor in known},
     )
-    apps = list(db.session.scalars(query))
-    db.session.rollback()
-    return apps
 
 
-def _carry_out(sync: Sync, shell_factory: ShellFactory, timeout: float) -> Answer:
-    with _connected(sync, shell_factory) as shell:
+def _carry_out(sync: Sync, shell_factory: ShellFactory, at: Server, timeout: float) -> Answer:
+    with _connected(shell_factory, at) as shell:
         request = _prepare(sync, timeout)
         sync.progress.enter("connecting")
         try:
@@ -119,11 +124,8 @@ def _carry_out(sync: Sync, shell_factory: ShellFactory, timeout: float) -> Answe
 
 
 @contextlib.contextmanager
-def _connected(sync: Sync, shell_factory: ShellFactory) -> Iterator[Shell]:
-    server = db.session.get_one(Server, sync.lease.server_id)
-    db.session.expunge(server)
-    db.session.rollback()
-    shell = shell_factory(server)
+def _connected(shell_factory: ShellFactory, at: Server) -> Iterator[Shell]:
+    shell = shell_factory(at)
     try:
         yield shell
     finally:
@@ -131,13 +133,9 @@ def _connected(sync: Sync, shell_factory: ShellFactory) -> Iterator[Shell]:
 
 
 def _prepare(sync: Sync, timeout: float) -> Request:
-    known = answers.sources_of(sync)
-    cursors = {app: source.cursor for app, source in known.items()}
-    ids = [source.id for source in known.values()]
-    db.session.rollback()
-    sync.sent = sending.claim(sync.lease, ids)
+    sync.sent = sending.claim(sync.lease, list(sync.known.values()))
     return Request(
-        sources=[SourceRequest(app, cursors.get(app)) for app in sync.wanted],
+        sources=[SourceRequest(app, sync.cursors.get(app)) for app in sync.wanted],
         actions=[item.request for item in sync.sent],
         # The server stops before we would hang up: what it has done by then it can still say.
         budget=max(timeout - 15.0, timeout / 2),
@@ -147,16 +145,16 @@ def _prepare(sync: Sync, timeout: float) -> Request:
 
 def _end_well(sync: Sync, answer: Answer | None, label: str) -> SyncResult:
     """One transaction says it all: what is written is confirmed, the run has ended, the server is free."""
-    begin_writing()
-    leases.still_ours(sync.lease)
+    is_steady = not sync.sent and not any(result.changed for result in sync.results.values())
+    begin_writing(relaxed=is_steady)
+    server = leases.give_back(sync.lease)
     moved = []
     if answer is not None:
-        moved = confirming.confirm(sync.lease, answer, sync.known, sync.results, sync.began_at)
-    moved += trouble.is_over(sync.lease)
+        moved = confirming.confirm(server, answer, sync.known, sync.results, sync.began_at)
+    moved += trouble.is_over(server)
     result = SyncResult(label, time.time() - sync.began_at, list(sync.results.values()))
     failed = bool(result.sources) and all(source.error for source in result.sources)
     runs.end(sync.progress.run_id, "failed" if failed else "done", result.sentence, result.sources)
-    leases.give_back(sync.lease)
     changes.publish(moved)
     db.session.commit()
     return result
@@ -171,7 +169,7 @@ def _end_badly(sync: Sync, error: BaseException) -> None:
     runs.end(sync.progress.run_id, "failed", sentence, list(sync.results.values()))
     if isinstance(error, Exception) and not isinstance(error, LeaseLost | SourceGone):
         trouble.note(sync.lease, sentence, is_login=isinstance(error, LoginError))
-    leases.give_back(sync.lease)
+    leases.drop(sync.lease)
     db.session.commit()
 
 

@@ -3,23 +3,25 @@
 from remotejobs.answer import Answer, SourceAnswer
 from remoteweb import sources
 from remoteweb.database import db
-from remoteweb.leases import Lease
 from remoteweb.models import Job, Server, Source
 from remoteweb.runs import SourceResult
 from remoteweb.untrusted import line
 
+# Clocks are told in whole seconds, and the first word takes a while on its way: less is no change, and times stand still.
+SKEW_SECONDS = 2.0
 # A sync that changed nothing moves its source's line at most this often: ages count on by themselves.
 SHOWN_SECONDS = 60.0
 
 
 def confirm(
-    lease: Lease, answer: Answer, ids: dict[str, int], results: dict[str, SourceResult], began_at: float
+    server: Server, answer: Answer, ids: dict[str, int], results: dict[str, SourceResult], began_at: float
 ) -> list[Source]:
     """In the caller's transaction, which publishes the sources that it gives: those whose line says something else now.
 
     `ids` are the known sources of this sync by app, `results` gets what there is to say of each.
     """
-    db.session.get_one(Server, lease.server_id).skew = round(answer.skew, 1)
+    if server.skew is None or abs(server.skew - answer.skew) >= SKEW_SECONDS:
+        server.skew = round(answer.skew, 1)
     moved = []
     for app, result in results.items():
         told = answer.sources[app]

@@ -27,7 +27,7 @@ else:
     Model = db.Model
 
 
-def begin_writing() -> None:
+def begin_writing(*, relaxed: bool = False) -> None:
     """The first line of every function that writes.
 
     SQLite takes the write lock at once: SQLAlchemy's default would read first, and lose updates silently.
@@ -35,6 +35,9 @@ def begin_writing() -> None:
 
     What the session has read so far ends here, since a read that turns into a write fails at once when
     someone else wrote meanwhile: rows loaded before are read anew, under the lock, at the next look.
+
+    `relaxed`: what is written may be undone by a power failure (and by nothing else), so nobody waits for the disk. For
+    what the next sync would say again: a lease, a run's row. All that was written before it is safe with the next one.
     """
     session = db.session()
     if session.in_transaction():
@@ -43,7 +46,7 @@ def begin_writing() -> None:
         if session.new or session.dirty or session.deleted:
             raise RuntimeError("begin_writing() has to come before the first change of the session.")
         session.rollback()
-    session.connection(execution_options={"immediate": True})
+    session.connection(execution_options={"immediate": True, "relaxed": relaxed})
 
 
 def database_url(setting: str | None, folder: Path) -> URL:
@@ -87,11 +90,17 @@ def _set_up_connection(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, below
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA busy_timeout = 15000")
-    connection.execute("PRAGMA synchronous = FULL")  # an acknowledged tap survives a power failure
 
 
 @event.listens_for(Engine, "begin")
 def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
     if connection.dialect.name == "sqlite":
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if not options.get("immediate"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # An acknowledged tap survives a power failure.
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('relaxed') else 'FULL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif options.get("relaxed"):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from flask import current_app
-from sqlalchemy import Engine
+from sqlalchemy import ColumnElement, Engine, Update, or_
 
 from remotejobs.errors import RemoteJobsError
 from remoteweb.database import db
@@ -67,6 +67,7 @@ class Lease:
     server_id: int
     owner: str
     fence: int
+    was_left: bool = False  # by a holder who is gone, and may have left more than the lease
 
 
 def new_owner() -> str:
@@ -111,28 +112,36 @@ def take(server_id: int, owner: str, *, ignore_interval: bool = False) -> Lease:
     The caller's transaction writes, and commits.
     """
     now = time.time()
-    holder = db.session.scalar(db.select(Server.lease_owner).where(Server.id == server_id)) or ""
-    free = db.or_(
-        Server.lease_owner == "", Server.lease_until < now, Server.lease_until > now + IMPOSSIBLE_SECONDS
-    )
-    if is_dead(holder):
-        free = db.or_(free, Server.lease_owner == holder)
     rested = db.or_(
         Server.last_try_at.is_(None),
         Server.last_try_at > now,  # a clock that was set back must not block for hours
         Server.last_try_at <= now - Server.min_interval,
     )
-    fence = db.session.scalar(
+    taking = (
         db.update(Server)
-        .where(Server.id == server_id, free, *([] if ignore_interval else [rested]))
+        .where(Server.id == server_id, *([] if ignore_interval else [rested]))
         .values(lease_owner=owner, lease_until=now + LEASE_SECONDS, fence=Server.fence + 1, last_try_at=now)
-        .returning(Server.fence)
-        .execution_options(synchronize_session=False)
     )
-    if fence is not None:
-        return Lease(server_id, owner, fence)
+    server = _first(taking.where(Server.lease_owner == ""))
+    if server is not None:
+        return Lease(server_id, owner, server.fence)
+    server = _first(taking.where(_is_left(server_id, now)))
+    if server is not None:
+        return Lease(server_id, owner, server.fence, was_left=True)
     db.session.rollback()
     raise _why_not(server_id, now)
+
+
+def _is_left(server_id: int, now: float) -> ColumnElement[bool]:
+    left = or_(Server.lease_until < now, Server.lease_until > now + IMPOSSIBLE_SECONDS)
+    holder = db.session.scalar(db.select(Server.lease_owner).where(Server.id == server_id)) or ""
+    return or_(left, Server.lease_owner == holder) if is_dead(holder) else left
+
+
+def _first(update: Update) -> Server | None:
+    """The row that it changed, as it is now: whoever asks the session for it need not read it again."""
+    options = {"synchronize_session": False, "populate_existing": True}
+    return db.session.scalar(update.returning(Server).execution_options(**options))
 
 
 def _why_not(server_id: int, now: float) -> RemoteJobsError:
@@ -152,20 +161,28 @@ def still_ours(lease: Lease) -> None:
     query = db.select(Server.fence).where(Server.id == lease.server_id).with_for_update(key_share=True)
     fence = db.session.scalar(query)
     if fence != lease.fence:
-        server = db.session.get(Server, lease.server_id)
-        label = server.label if server else "a server that was removed"
-        db.session.rollback()
-        raise LeaseLost(label)
+        raise _lost(lease)
 
 
-def give_back(lease: Lease) -> None:
-    """The last words of the caller's transaction: with it, the server is free for the next one."""
-    db.session.execute(
-        db.update(Server)
-        .where(Server.id == lease.server_id, Server.fence == lease.fence)
-        .values(lease_owner="", lease_until=0.0)
-        .execution_options(synchronize_session=False)
-    )
+def _lost(lease: Lease) -> LeaseLost:
+    server = db.session.get(Server, lease.server_id)
+    label = server.label if server else "a server that was removed"
+    db.session.rollback()
+    return LeaseLost(label)
+
+
+def give_back(lease: Lease) -> Server:
+    """With the caller's transaction the server is free for the next one. Raises LeaseLost when that has begun already."""
+    server = drop(lease)
+    if server is None:
+        raise _lost(lease)
+    return server
+
+
+def drop(lease: Lease) -> Server | None:
+    """The same, but None when it is not ours any more."""
+    ours = db.update(Server).where(Server.id == lease.server_id, Server.fence == lease.fence)
+    return _first(ours.values(lease_owner="", lease_until=0.0))
 
 
 @contextmanager

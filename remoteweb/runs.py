@@ -14,6 +14,7 @@ from remoteweb.models import Server, SyncRun
 PROGRESS_SECONDS = 0.5
 # The worker alone makes thousands of rows a day.
 KEPT_SECONDS = 2 * 86400.0
+SWEEPS_EVERY = 20
 
 
 @dataclass(slots=True)
@@ -110,7 +111,8 @@ def begin(lease: Lease, asked_by: str, *, whole_server: bool) -> int:
     A sync of the whole server answers whoever waits for one; a sync of one source does not.
     """
     now = time.time()
-    _close_the_dead(lease, now)
+    if lease.was_left:
+        _close_the_dead(lease, now)
     waiting = list(
         db.session.scalars(
             db.select(SyncRun)
@@ -125,13 +127,18 @@ def begin(lease: Lease, asked_by: str, *, whole_server: bool) -> int:
         other.state, other.ended_at, other.sentence = "done", now, "Done together with another one."
     run.state, run.holder, run.started_at, run.stage = "running", lease.owner, now, "connecting"
     db.session.add(run)
+    db.session.flush()
+    if run.id % SWEEPS_EVERY == 0:
+        _sweep(lease.server_id, now)
+    return run.id
+
+
+def _sweep(server_id: int, now: float) -> None:
     db.session.execute(
         db.delete(SyncRun)
-        .where(SyncRun.server_id == lease.server_id, SyncRun.ended_at < now - KEPT_SECONDS)
+        .where(SyncRun.server_id == server_id, SyncRun.ended_at < now - KEPT_SECONDS)
         .execution_options(synchronize_session=False)
     )
-    db.session.flush()
-    return run.id
 
 
 def end(run_id: int, state: str, sentence: str, results: list[SourceResult]) -> None:

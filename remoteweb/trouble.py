@@ -42,15 +42,14 @@ def wait(failures: int, *, is_login: bool = False) -> float:
     return min(first * 2.0 ** min(failures - 1, 20), longest) * random.uniform(0.75, 1.0)  # noqa: S311  no secret
 
 
-def is_over(lease: Lease) -> list[Source]:
+def is_over(server: Server) -> list[Source]:
     """In the caller's transaction, which publishes the sources that it gives: those whose line says something
     else now.
     """
-    server = db.session.get_one(Server, lease.server_id)
     was_in_trouble = bool(server.error or server.needs_person)
     server.failures, server.not_before = 0, 0.0
     server.error, server.needs_person, server.error_since = "", "", None
-    return _sources(lease.server_id) if was_in_trouble else []
+    return _sources(server.id) if was_in_trouble else []
 
 
 def _sources(server_id: int) -> list[Source]:
