@@ -1,6 +1,7 @@
 """The `remotejobs` command: the same functions, for a shell. Results go to stdout, everything else to stderr."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ def _jobs(context: click.Context) -> Iterator[RemoteJobSubmitter]:
             terminal.say(f"To go on with it, run the same command again with --action {error.action}.")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more, while we leave, would change how we end
         terminal.say("Interrupted. What was on its way to the server may still be carried out there.")
         sys.exit(130)
 

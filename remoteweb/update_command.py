@@ -1,6 +1,7 @@
 """`update-database`: sync from a terminal or from cron, with an exit code that says how it went."""
 
 import re
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -93,6 +94,7 @@ def update_database(
 
 
 def _interrupted() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more, while we leave, would change how we end
     terminal.say("\nInterrupted. The database is whole; the rest follows with the next sync.")
     return INTERRUPTED
 
