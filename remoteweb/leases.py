@@ -35,10 +35,7 @@ class Busy(RemoteJobsError):
     exit_code = 75  # EX_TEMPFAIL, so that cron and scripts can tell it from a failure
 
     def __init__(self, label: str, owner: str) -> None:
-        host, pid = (*owner.split(":"), "", "")[:2]
-        super().__init__(
-            f"{label} is being synced already, by process {pid} on {host}. Try again when it is done."
-        )
+        super().__init__(f"{label} is being synced already, by {who(owner)}. Try again when it is done.")
 
 
 class TooSoon(RemoteJobsError):
@@ -78,6 +75,12 @@ def new_owner() -> str:
     """
     host = socket.gethostname()[:64].replace(":", "-")
     return f"{host}:{os.getpid()}:{_place()}-{secrets.token_hex(6)}"
+
+
+def who(owner: str) -> str:
+    """The holder as a person can look for it."""
+    host, pid = (*owner.split(":"), "", "")[:2]
+    return f"process {pid} on {host}"
 
 
 @cache

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
+from remoteweb import leases
 from remoteweb.database import db
 from remoteweb.models import Server, Source, SyncRun
 from remoteweb.untrusted import line
@@ -42,6 +43,7 @@ class ServerLine:
     done: int = 0
     total: int | None = None
     stage: str = ""
+    who: str = ""  # syncs it now
     since: float | None = None  # of a trouble
     sources: list[SourceLine] = field(default_factory=list)
 
@@ -111,6 +113,7 @@ def _line(server: Server, current: SyncRun | None, last: SyncRun | None, now: fl
         done=current.done if current else 0,
         total=current.total if current else None,
         stage=current.stage if current else "",
+        who=line(leases.who(current.holder), 100) if current and current.state == "running" else "",
         since=server.error_since,
         sources=sources,
     )
