@@ -143,13 +143,18 @@ def _b64(text: str) -> str:
 @cache
 def command(acts: bool = True) -> str:
     """The command line that runs the probe under any login shell (sh, bash, csh, fish)."""
-    schedulers = "".join((_HERE / "schedulers" / f"{name}.sh").read_text() for name in SCHEDULERS)
+    schedulers = "".join(_verbs(name, acts) for name in SCHEDULERS)
     parts = "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in (_ACTING if acts else _LOOKING))
     head = f"KINDS='{' '.join(SCHEDULERS)}'\n"
     if acts:
         wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
         head += f"remotejobs_wrapper='{wrapper}'\n"
     return packed(head + _bare(schedulers + parts))
+
+
+def _verbs(scheduler: str, acts: bool) -> str:
+    text = (_HERE / "schedulers" / f"{scheduler}.sh").read_text()
+    return text if acts else text.partition("\n# ---- acting")[0] + "\n"
 
 
 def packed(program: str) -> str:

@@ -41,7 +41,6 @@ def take_in(sync: Sync, answer: Answer) -> None:
 def _meet(sync: Sync, answer: Answer) -> None:
     """A source that was named, and whose first answer this is, becomes known here."""
     sync.known = _ids(sync)
-    db.session.rollback()
     if not sync.is_named:
         # One that is gone was removed while we asked: its answer must not bring it back.
         sync.wanted = [app for app in sync.wanted if app in sync.known]

@@ -84,6 +84,7 @@ def _begin(
             continue
         run_id = runs.begin(lease, asked_by, whole_server=apps is None)
         sync = _planned(lease, Progress(run_id, listener), apps)
+        sync.has_due = sending.is_any_due(lease, list(sync.known.values()))
         server = db.session.get_one(Server, server_id)
         db.session.expunge(server)
         db.session.commit()
@@ -133,7 +134,8 @@ def _connected(shell_factory: ShellFactory, at: Server) -> Iterator[Shell]:
 
 
 def _prepare(sync: Sync, timeout: float) -> Request:
-    sync.sent = sending.claim(sync.lease, list(sync.known.values()))
+    if sync.has_due:
+        sync.sent = sending.claim(sync.lease, list(sync.known.values()))
     return Request(
         sources=[SourceRequest(app, sync.cursors.get(app)) for app in sync.wanted],
         actions=[item.request for item in sync.sent],

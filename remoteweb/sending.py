@@ -53,12 +53,14 @@ def due(source_ids: Iterable[int], now: float, fence: int | None = None) -> list
     )
 
 
+def is_any_due(lease: Lease, source_ids: list[int]) -> bool:
+    query = db.select(Action.id).where(_is_due(time.time(), lease.fence), Action.source_id.in_(source_ids))
+    return db.session.scalar(query.limit(1)) is not None
+
+
 def claim(lease: Lease, source_ids: list[int]) -> list[Sent]:
     """Takes what is due for this exchange; from here on nothing of it can be undone."""
     now = time.time()
-    if not due(source_ids, now, lease.fence):
-        db.session.rollback()
-        return []
     begin_writing()
     leases.still_ours(lease)
     shown = _give_up_the_old(source_ids, now, lease.fence)

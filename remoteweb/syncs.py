@@ -37,5 +37,6 @@ class Sync:
     results: dict[str, SourceResult] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)  # ids of the sources that are known by now
     cursors: dict[str, str | None] = field(default_factory=dict)  # theirs, when it began
+    has_due: bool = False  # an action that is to be sent
     sent: list[Sent] = field(default_factory=list)
     wire_was_touched: bool = False

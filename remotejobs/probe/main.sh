@@ -29,7 +29,7 @@ all_records() {
       0)
         records "$2" "$3" "$4" && _status=0 || _status=1
         seen="$seen$1 $total ${known:--}$NL"
-        open="$open$(open_jobs "$1")$NL"
+        case $names in *.*) open="$open$(open_jobs "$1")$NL" ;; esac
         [ "$_status" = 0 ] || say trouble "$trouble" ;;
       1) _status=0; seen="$seen$1 - -$NL"; say absent ;;
       *) _status=1; say trouble "$trouble" ;;

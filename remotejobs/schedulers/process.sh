@@ -1,19 +1,6 @@
 # process.sh: plain background processes on a Linux machine that has no batch system, or beside it.
 # A process is known by pid, start time and boot id together: pids come again, and after a restart nobody lives.
 
-process_identity='remotejobs_attempt=1
-remotejobs_id=$$
-# A process has no hold: it records itself by ln, and goes on only if the recorded one is it.
-remotejobs_stat=$(cat /proc/$$/stat) && remotejobs_stat=${remotejobs_stat##*) }
-set -- $remotejobs_stat
-printf "%s\n" scheduler=process "cluster=$(uname -n | cut -d . -f 1)" "host=$(uname -n)" "id=$$" "submitted=$(date +%s)" \
-  "incarnation=$(od -An -N8 -tx1 /dev/urandom | tr -d " \n")" "sid=$4" "start_ticks=${20}" \
-  "boot=$(cat /proc/sys/kernel/random/boot_id)" end >"$remotejobs_run/.id.$$"
-[ "$(tail -n 1 "$remotejobs_run/.id.$$")" = end ] && ln "$remotejobs_run/.id.$$" "${remotejobs_run%/runs/*}/facts/${remotejobs_run##*/}.id" 2>/dev/null
-rm -f "$remotejobs_run/.id.$$"
-set --
-[ -r "${remotejobs_run%/runs/*}/facts/${remotejobs_run##*/}.id" ] || exit 1'
-
 process_here() { [ -r /proc/self/stat ] && command -v setsid >/dev/null 2>&1; }
 process_cluster() { printf '%s\n' "$HOST"; }
 
@@ -51,6 +38,7 @@ process_endings() { :; }
 # process_all_live: $answer says at a glance that every job it was asked about lives, so it proves nothing new.
 process_all_live() { case $answer in *'|gone|'*) return 1 ;; esac; }
 
+# ---- acting: sent along only where something is to be done ----
 # process_start RUN SHELL: in a session of its own, so that it outlives us and can be stopped as a whole.
 process_start() {
   (
@@ -89,3 +77,17 @@ process_members() {
   } END { if (!foreign) print substr(found, 2) }'
   set -f
 }
+
+# What a job's script learns of itself: who it is.
+process_identity='remotejobs_attempt=1
+remotejobs_id=$$
+# A process has no hold: it records itself by ln, and goes on only if the recorded one is it.
+remotejobs_stat=$(cat /proc/$$/stat) && remotejobs_stat=${remotejobs_stat##*) }
+set -- $remotejobs_stat
+printf "%s\n" scheduler=process "cluster=$(uname -n | cut -d . -f 1)" "host=$(uname -n)" "id=$$" "submitted=$(date +%s)" \
+  "incarnation=$(od -An -N8 -tx1 /dev/urandom | tr -d " \n")" "sid=$4" "start_ticks=${20}" \
+  "boot=$(cat /proc/sys/kernel/random/boot_id)" end >"$remotejobs_run/.id.$$"
+[ "$(tail -n 1 "$remotejobs_run/.id.$$")" = end ] && ln "$remotejobs_run/.id.$$" "${remotejobs_run%/runs/*}/facts/${remotejobs_run##*/}.id" 2>/dev/null
+rm -f "$remotejobs_run/.id.$$"
+set --
+[ -r "${remotejobs_run%/runs/*}/facts/${remotejobs_run##*/}.id" ] || exit 1'

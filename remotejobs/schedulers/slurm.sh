@@ -177,6 +177,7 @@ slurm_live() {
 # asked about each that does not.
 slurm_all_live() { case $answer in *'accounting unasked') ;; *) return 1 ;; esac; }
 
+# ---- acting: sent along only where something is to be done ----
 # A name that Slurm's lists of names take for one name.
 slurm_name() { case $1 in '' | *[!A-Za-z0-9._+-]*) return 1 ;; esac; }
 
