@@ -158,7 +158,18 @@ def _transport_factory(known_types: list[str]) -> Callable[..., "Transport"]:
     def make(sock: QuickSocket, **_: object) -> "Transport":
         import paramiko
 
-        transport = paramiko.Transport(sock, disabled_algorithms=WEAK)
+        class Attentive(paramiko.Transport):  # type: ignore[misc]
+            """Remembers what broke it: a login that the server ends says goodbye first, a link that breaks does not."""
+
+            broken_by: Exception | None = None
+
+            def get_exception(self) -> Exception | None:
+                error: Exception | None = super().get_exception()
+                if isinstance(error, EOFError | OSError):
+                    self.broken_by = error
+                return error
+
+        transport = Attentive(sock, disabled_algorithms=WEAK)
         options = transport.get_security_options()
         known = {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in known_types else set()
         known |= set(known_types)

@@ -40,13 +40,21 @@ class Login:
         self._tried: list[str] = []
         self._obstacles: list[str] = []
         self._password_sent = False
+        self._was_refused = False
 
     def authenticate(self, transport: "Transport") -> list[str]:
-        """Called by paramiko once the host key is accepted. Raises LoginRefused with what was tried."""
+        """Called by paramiko once the host key is accepted.
+
+        Raises LoginRefused with what was tried, or what broke the link before the server had refused anything: whom it
+        would have let in is not known then, and it may be asked again without a person.
+        """
         wanted_next = self._try_keys(transport)
         if not transport.is_authenticated() and transport.is_active() and self._password is not None:
             self._try_password(transport, wanted_next)
         if not transport.is_authenticated():
+            broken_by: Exception | None = getattr(transport, "broken_by", None)
+            if broken_by and not self._was_refused:
+                raise broken_by
             raise LoginRefused(self._sentence(transport.is_active()))
         return []
 
@@ -71,6 +79,7 @@ class Login:
             except (paramiko.SSHException, OSError) as error:
                 if not transport.is_active():
                     break
+                self._was_refused = True
                 if not isinstance(error, paramiko.AuthenticationException):
                     self._obstacles.append(f"{label} could not sign.")
         return []
@@ -162,7 +171,7 @@ class Login:
                         return
             transport.auth_interactive(self._target.user, self._answer)
         except (paramiko.SSHException, OSError):
-            return  # what it means is read from the transport
+            self._was_refused |= transport.is_active()  # the rest of what it means is read from the transport
 
     def _answer(self, title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
         """One hidden question is the password's; anything else (a code) is a person's to answer, not ours."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 from cluster.parts import free_port, wait_until
+from cluster.proxy import Direction, Fault, Kind, Proxy
 from cluster.sshd import Sshd
 
 from remotejobs.destination import Destination
@@ -117,52 +118,11 @@ def test_a_name_server_that_does_not_answer_is_given_up_in_time(monkeypatch: pyt
         over.set()
 
 
-class Link:
-    """A TCP proxy before the sshd that can go dead or be cut."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._open = threading.Event()
-        self._open.set()
-        self._pairs: list[socket.socket] = []
-
-    def __call__(self, near: socket.socket) -> None:
-        far = socket.create_connection(("127.0.0.1", self._port))
-        self._pairs += [near, far]
-        back = threading.Thread(target=self._pass, args=(far, near), daemon=True)
-        back.start()
-        self._pass(near, far)
-        back.join()
-        far.close()
-
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                self._open.wait()
-                target.sendall(data)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_RDWR)
-
-    def go_dead(self) -> None:
-        self._open.clear()
-
-    def revive(self) -> None:
-        self._open.set()
-
-    def cut(self) -> None:
-        for sock in self._pairs:
-            with suppress(OSError):
-                # Not FIN but RST, as a rebooted router or a firewall does.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                sock.shutdown(socket.SHUT_RDWR)
-
-
 @contextmanager
-def through(sshd: Sshd) -> Iterator[tuple[Link, SSHShell]]:
-    link = Link(sshd.port)
-    with listening(link) as port:
-        line = f"[127.0.0.1]:{port} {sshd.host_key}"
-        destination = Destination("127.0.0.1", port, sshd.user)
+def through(sshd: Sshd, fault: Fault | None = None) -> Iterator[tuple[Proxy, SSHShell]]:
+    with Proxy(sshd.port, fault) as link:
+        line = f"[127.0.0.1]:{link.port} {sshd.host_key}"
+        destination = Destination("127.0.0.1", link.port, sshd.user)
         with SSHShell(destination, keys=[sshd.key], extra_host_keys=[line], connect_timeout=2) as shell:
             yield link, shell
             link.revive()
@@ -172,7 +132,7 @@ def through(sshd: Sshd) -> Iterator[tuple[Link, SSHShell]]:
 def test_a_link_that_dies_silently_ends_a_command_in_time(data: bytes, sshd: Sshd) -> None:
     with through(sshd) as (link, shell):
         assert shell.run("true").status == 0
-        link.go_dead()
+        link.strike("silent")
         began = time.monotonic()
         with pytest.raises(TimedOut, match="did not answer in time"):
             shell.run("cat", data, timeout=1)
@@ -181,23 +141,42 @@ def test_a_link_that_dies_silently_ends_a_command_in_time(data: bytes, sshd: Ssh
 
 def test_a_link_that_dies_during_the_answer_ends_it_in_time(sshd: Sshd) -> None:
     with through(sshd) as (link, shell), pytest.raises(TimedOut):
-        shell.run("yes", timeout=1, progress=lambda size: link.go_dead() if size > 100_000 else None)
+        shell.run("yes", timeout=1, progress=lambda size: link.strike("silent") if size > 100_000 else None)
 
 
-def test_a_cut_link_is_unknown_and_no_empty_success(sshd: Sshd) -> None:
+@pytest.mark.parametrize("how", ["cut", "reset"])
+def test_a_cut_link_is_unknown_and_no_empty_success(sshd: Sshd, how: Kind) -> None:
     with through(sshd) as (link, shell):
         with pytest.raises(Unreachable, match="broke") as error:
-            shell.run("echo begun; sleep 60", timeout=20, progress=lambda _: link.cut())
+            shell.run("echo begun; sleep 60", timeout=20, progress=lambda _: link.strike(how))
         assert not isinstance(error.value, TimedOut)
         assert "may go on there" in str(error.value)
         assert shell.run("echo again").stdout.read() == b"again\n"
         assert shell.connections == 2
 
 
-def test_a_connection_that_ended_meanwhile_is_made_anew_before_anything_is_sent(sshd: Sshd) -> None:
+@pytest.mark.parametrize("way", ["to", "from"])
+def test_a_link_that_breaks_during_the_login_is_no_refusal(sshd: Sshd, way: Direction) -> None:
+    """A refusal waits for a person; a broken link is tried again."""
+    with through(sshd) as (link, shell):
+        shell.run("true")
+        size = link.passed[way]
+    struck = 0
+    for at in range(900, size, 90):  # the greeting and the keys are as long as that
+        with through(sshd, Fault("reset", way, at)) as (link, shell):
+            with suppress(Unreachable):
+                shell.run("true")
+            struck += link.is_struck
+    assert struck > 5
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+def test_a_connection_that_ended_meanwhile_is_made_anew_before_anything_is_sent(
+    sshd: Sshd, how: Kind
+) -> None:
     with through(sshd) as (link, shell):
         assert shell.run("true").status == 0
-        link.cut()
+        link.strike(how)
         time.sleep(0.2)
         assert shell.run("echo again").stdout.read() == b"again\n"
         assert shell.connections == 2
