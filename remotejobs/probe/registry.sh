@@ -110,6 +110,9 @@ make() {
   fi
   mkdir -p runs sealed actions trash hosts && mkdir -p facts settings  # these last: they say that it is whole
   enter "$1"
+  _entered=$?
+  [ "$_entered" != 1 ] || trouble='full'  # it could not be made whole
+  return "$_entered"
 }
 
 # ---- facts ----

@@ -15,13 +15,14 @@ submit_steps() {
   case $5 in '' | *[!0-9]*) code=bad-words; return ;; esac
   [ $((NOW - $5)) -lt 604800 ] || { code=too-old; return; }
   make "$2" || { code=$trouble; return; }
+  [ ! -d "actions/$1" ] || state=unknown  # an earlier try may have done it: from here on nothing refuses it but the scheduler
   here "$4" || { code=no-scheduler; return; }
   act=actions/$1 hash=$3 kind=$4
   mkdir "$act" 2>/dev/null
   [ -d "$act" ] || { code=full; return; }
-  [ ! -r "$act/refused" ] || { code=scheduler-refused text=$(head -n 1 "$act/refused"); return; }
+  [ ! -r "$act/refused" ] || { state=refused code=scheduler-refused text=$(head -n 1 "$act/refused"); return; }
   claim_key || { code=full; state=unknown; return; }
-  [ "${key%_*}" = "$hash" ] || { code=other-work; return; }
+  [ "${key%_*}" = "$hash" ] || { state=refused code=other-work; return; }
   lay_out || { code=full; state=unknown; return; }
   state=unknown
   "submit_$([ "$kind" = process ] && echo process || echo held)"
@@ -43,7 +44,7 @@ claim_key() {
       else return 1
       fi
     done
-    printf '%s\n' "${hash}_$_n" >"$act/key.$WORD" && [ -s "$act/key.$WORD" ] && ln "$act/key.$WORD" "$act/key" 2>/dev/null
+    printf '%s\n' "${hash}_$_n" >"$act/key.$WORD" && IFS= read -r key <"$act/key.$WORD" && [ "$key" = "${hash}_$_n" ] && ln "$act/key.$WORD" "$act/key" 2>/dev/null
     rm -f "$act/key.$WORD"
     [ -s "$act/key" ] || { rmdir "runs/${hash}_$_n"; return 1; }  # a full disk: the number is not used up
   fi
@@ -82,7 +83,7 @@ member() {
 keep_settings() {
   _tmp=$act/new.$WORD
   printf '%s\n' "$document" | sed "1a\\
-\"jobid\": \"$key\"," >"$_tmp" && take "$_tmp" "settings/$key.json" || [ -s "settings/$key.json" ]
+\"jobid\": \"$key\"," >"$_tmp" && [ "$(tail -n 1 "$_tmp")" = '}' ] && take "$_tmp" "settings/$key.json" || [ -s "settings/$key.json" ]
   _kept=$?
   rm -f "$_tmp"
   return $_kept
@@ -107,7 +108,7 @@ lay_out() {
   [ "$_laid" = 0 ] || [ -s "runs/$key/script" ] || return 1
   case $document in *'
 "script": "'*)
-    member script >"$_tmp" && chmod 700 "$_tmp" && { take "$_tmp" "runs/$key/command" || [ -s "runs/$key/command" ]; }
+    member script >"$_tmp" && member script | cmp -s - "$_tmp" && chmod 700 "$_tmp" && { take "$_tmp" "runs/$key/command" || [ -s "runs/$key/command" ]; }
     _laid=$?
     rm -f "$_tmp"
     return $_laid ;;
@@ -116,42 +117,54 @@ lay_out() {
 
 # A scheduler that can hold: the job waits under a name ending in the action's own letters until its id is recorded.
 submit_held() {
-  _found=
   name=$(member name | tr -cd 'A-Za-z0-9._+-' | cut -c 1-40)
   held=${name:-job}.$(printf '%s' "$uuid" | tr -d - | tr 0-9a-f a-p | cut -c 1-10)
-  if ! read_id "$key"; then
-    _found=$("${kind}_find" "$held" 2>/dev/null) || { code=cannot-look; return; }
-    if [ -z "$_found" ]; then
-      # After a time-out the queue may show it late: absence is no evidence for five minutes.
-      [ -r "$act/unsettled" ] && IFS= read -r _since <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return; }
-      # It was taken once already, and is only not to be seen (a plugin may rename jobs): never a second one.
-      [ ! -s "$act/taken" ] || { code=not-seen-yet; return; }
-      (cd "runs/$key" && "${kind}_submit_held" "$held" "$R/runs/$key/script" >"$R/$act/taken" 2>"$R/$act/said.$WORD")
-      _status=$?
-      text=$(head -n 1 "$act/said.$WORD" 2>/dev/null); rm -f "$act/said.$WORD"
-      case $_status in
-        0) text= ;;  # it waits held; who it is (id and submit time) the scheduler says below
-        75) unsettle; code=unsettled; return ;;
-        *) state=refused code=scheduler-refused; printf '%s\n' "$text" >"$act/refused.$WORD" && ln "$act/refused.$WORD" "$act/refused" 2>/dev/null; return ;;
-      esac
-      _found=$("${kind}_find" "$held" 2>/dev/null)
-      [ -n "$_found" ] || { unsettle; code=not-seen-yet; return; }
-    fi
-    keep_settings && record_id $_found || { code=full; return; }
-  fi
   # On a home that several clusters share, a try may be continued on another one.
-  [ "$f_cluster" = "$("${kind}_cluster" 2>/dev/null)" ] || { code=elsewhere; return; }
+  if read_id "$key" && [ "$f_cluster" != "$("${kind}_cluster" 2>/dev/null)" ]; then code=elsewhere; return; fi
+  # Also where the id is recorded: a try that was killed, or that runs at the same time, may have left a twin.
+  _found=$("${kind}_find" "$held" 2>/dev/null) || { code=cannot-look; return; }
+  if ! read_id "$key"; then
+    [ -n "$_found" ] || hand_over || return
+    keep_settings && record_id $_found || { code=full; return; }
+    [ "$f_cluster" = "$("${kind}_cluster" 2>/dev/null)" ] || { code=elsewhere; return; }
+  fi
   id=$f_id
   _twins=$(printf '%s\n' "$_found" | awk -v id="$id" 'NF && $1 != id { print $1 }')
-  [ -z "$_twins" ] || printf '%s\n' "$_twins" | "${kind}_cancel" >/dev/null 2>&1
+  [ -z "$_twins" ] || printf '%s\n' "$_twins" | "${kind}_cancel" "$held" >/dev/null 2>&1
   if [ ! -e "$act/released" ]; then
     "${kind}_release" "$id" "$(member name)" >/dev/null 2>&1 || { code=not-released; return; }
-    : >"$act/released"
-  fi
+    # Not `:`, which ends the whole shell where the file cannot be made.
+    printf '' >"$act/released"
+  fi 2>/dev/null
   state=done code=submitted acted=yes
 }
 
-# unsettle: from now on it may have been taken, and is looked for before it is submitted again.
+# hand_over: the scheduler is given the job, held; $_found becomes what it then lists under that name. 1: it is not known,
+# or was refused, and why is set.
+hand_over() {
+  # It may be taken and not be listed yet, where a time-out or a kill left us: absence is no evidence for five minutes.
+  [ -r "$act/unsettled" ] && IFS= read -r _since <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return 1; }
+  # It was taken once already, and is only not to be seen (a plugin may rename jobs): never a second one.
+  [ ! -s "$act/taken" ] || { code=not-seen-yet; return 1; }
+  code=full
+  unsettle && printf '' >"$act/taken" && printf '' >"$act/said.$WORD" && cd "runs/$key" || return 1
+  "${kind}_submit_held" "$held" "$R/runs/$key/script" >"$R/$act/taken" 2>"$R/$act/said.$WORD"
+  _status=$?
+  cd "$R" || return 1
+  text=$(head -n 1 "$act/said.$WORD" 2>/dev/null); rm -f "$act/said.$WORD"
+  case $_status:$text in
+    0:*) text= ;;  # it waits held; who it is (id and submit time) the scheduler says below
+    75:*) code=unsettled; return 1 ;;
+    *:) return 1 ;;  # a refusal has its reason; without one it may be the disk that failed us
+    *) state=refused code=scheduler-refused; printf '%s\n' "$text" >"$act/refused.$WORD" && ln "$act/refused.$WORD" "$act/refused" 2>/dev/null; return 1 ;;
+  esac
+  code=not-seen-yet
+  _found=$("${kind}_find" "$held" 2>/dev/null)
+  [ -n "$_found" ]
+} 2>/dev/null
+
+# unsettle: from now on it may have been taken, and is looked for before it is submitted again. Noted before it is handed
+# over, since whatever kills us then leaves no time for it.
 unsettle() { date +%s >"$act/unsettled.$WORD" && mv -f "$act/unsettled.$WORD" "$act/unsettled"; }
 
 # record_id ID SUBMITTED ...: the first writer wins; f_id is what was recorded.

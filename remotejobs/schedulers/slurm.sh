@@ -234,12 +234,14 @@ slurm_release() {
   return 1
 }
 
+# slurm_cancel [NAME]: stdin ids; with NAME only those that have it, since an id may be another job's by now.
 # Its status is no evidence: scancel ends 0 for a job that never was.
 slurm_cancel() {
+  _only=${1:+--name=$1}
   awk '/^[0-9]+$/ { line = line " " $0; if (++n % 200 == 0) { print line; line = "" } } END { if (line != "") print line }' | {
     _worst=0
     slurm_clean
-    while IFS= read -r _ids; do $BOUND scancel $_ids </dev/null >/dev/null 2>&1 || _worst=$?; done
+    while IFS= read -r _ids; do $BOUND scancel $_only $_ids </dev/null >/dev/null 2>&1 || _worst=$?; done
     return $_worst
   }
 }
