@@ -1,5 +1,6 @@
 """Submit jobs on machines that are reached by SSH, and know what became of them."""
 
+from remotejobs.changes import Changes
 from remotejobs.destination import Destination
 from remotejobs.errors import (
     ActionRefused,
@@ -22,6 +23,7 @@ __all__ = [
     "ActionRefused",
     "ActionUnknown",
     "BadInput",
+    "Changes",
     "Destination",
     "Evidence",
     "HostKeyChanged",

@@ -27,6 +27,7 @@ class Chunk:
     records: list[JobRecord]
     cursor: str
     first: bool = True  # of its bucket or batch
+    partial: frozenset[JobKey] = frozenset()  # of which a name could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class SourceAnswer:
     absent: bool = False  # the server has no such folder (yet)
     total_sum: str = ""
     packed: list[Packed] = field(default_factory=list)
+    beside: list[Packed] = field(
+        default_factory=list
+    )  # of a `whole` request: open jobs whose bucket did not come
     batches: list[Packed] = field(default_factory=list)
     skipped: int = 0  # names that are no valid records
     unreadable: int = 0  # names whose content could not be read whole: asked for again next time
@@ -73,7 +77,7 @@ class SourceAnswer:
     @property
     def total(self) -> int:
         """How many records chunks() will give."""
-        return sum(part.records for part in (*self.packed, *self.batches))
+        return sum(part.records for part in (*self.packed, *self.beside, *self.batches))
 
     def chunks(self) -> Iterator[Chunk]:
         """Reads the spooled answer as it goes; each chunk's cursor says what has arrived with it and before it.
@@ -86,6 +90,9 @@ class SourceAnswer:
             yield from self._gone(arrived)
             for part in self.packed:
                 yield from self._live(part, arrived)
+            for part in self.beside:
+                for read in _records(part, self):
+                    yield Chunk("beside", read.records, str(arrived.cursor), partial=read.partial)
             for part in self.batches:
                 yield from self._sealed(part, arrived)
             yield from self._total(arrived)
@@ -101,13 +108,13 @@ class SourceAnswer:
 
     def _live(self, part: Packed, arrived: "_Arrived") -> Iterator[Chunk]:
         first, buckets = True, set()
-        for bucket, value, records, whole in _records(part, self):
-            if value is not None:
-                arrived.cursor = arrived.cursor.with_bucket(bucket, value if whole else "")
-                arrived.is_whole = arrived.is_whole and whole
-                buckets.add(bucket)
-            yield Chunk(f"bucket {bucket}", records, str(arrived.cursor), first)
-            first = value is not None
+        for read in _records(part, self):
+            if read.value is not None:
+                arrived.cursor = arrived.cursor.with_bucket(read.bucket, read.value if read.whole else "")
+                arrived.is_whole = arrived.is_whole and read.whole
+                buckets.add(read.bucket)
+            yield Chunk(f"bucket {read.bucket}", read.records, str(arrived.cursor), first, read.partial)
+            first = read.value is not None
         if part.is_short:
             # Nobody can say of which bucket something is missing: all of them are asked for again.
             for bucket in buckets:
@@ -116,10 +123,10 @@ class SourceAnswer:
             yield Chunk("short", [], str(arrived.cursor))
 
     def _sealed(self, part: Packed, arrived: "_Arrived") -> Iterator[Chunk]:
-        for _bucket, value, records, _whole in _records(part, self):
-            if value is not None:
+        for read in _records(part, self):
+            if read.value is not None:
                 arrived.cursor = arrived.cursor.with_batch(part.name)
-            yield Chunk(part.name, records, str(arrived.cursor))
+            yield Chunk(part.name, read.records, str(arrived.cursor), partial=read.partial)
 
     def _total(self, arrived: "_Arrived") -> Iterator[Chunk]:
         """The checksum of all, which is kept only if all that it speaks of has come: with it, nothing is asked for again."""
@@ -159,14 +166,24 @@ class Answer:
             self.spool.close()
 
 
-def _records(part: Packed, source: SourceAnswer) -> Iterator[tuple[str, str | None, list[JobRecord], bool]]:
-    """(bucket, its checksum once it is complete, records, whole): records gathered by key, the files of one stand together."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Records gathered by key (the files of one stand together), of one bucket or batch."""
+
+    bucket: str
+    value: str | None  # the bucket's checksum, once it is complete
+    records: list[JobRecord]
+    whole: bool = True  # all of its names so far could be read
+    partial: frozenset[JobKey] = frozenset()  # whose names could not
+
+
+def _records(part: Packed, source: SourceAnswer) -> Iterator[_Read]:
     bucket, value, whole = "", "", True
     gathered = _Gathered()
     for kind, name, text in part.files():
         if kind == "bucket":
             if bucket or gathered.records:
-                yield bucket, value, list(gathered.records.values()), whole
+                yield gathered.of(bucket, value, whole)
             match = _BUCKET.match(name)
             if not match:
                 raise ValueError("a bucket in it has a strange name")
@@ -174,12 +191,13 @@ def _records(part: Packed, source: SourceAnswer) -> Iterator[tuple[str, str | No
             continue
         key, fact = parse_file_name(name) or (None, "")
         if gathered.is_full_for(key):
-            yield bucket, None, list(gathered.records.values()), whole
+            yield gathered.of(bucket, None, whole)
             gathered = _Gathered()
         if key is None or kind == "unreadable" or not gathered.add(key, fact, text):
             whole = False
             source.unreadable += 1
-    yield bucket, value, list(gathered.records.values()), whole
+            gathered.lack(key)
+    yield gathered.of(bucket, value, whole)
 
 
 @dataclass(slots=True)
@@ -190,6 +208,14 @@ class _Gathered:
     text: int = 0  # characters of all of them
     key: JobKey | None = None  # the one that is being read
     key_text: int = 0
+    partial: set[JobKey] = field(default_factory=set)
+
+    def of(self, bucket: str, value: str | None, whole: bool) -> _Read:
+        return _Read(bucket, value, list(self.records.values()), whole, frozenset(self.partial))
+
+    def lack(self, key: JobKey | None) -> None:
+        if key is not None:
+            self.partial.add(key)
 
     def is_full_for(self, key: JobKey | None) -> bool:
         return key != self.key and (len(self.records) >= CHUNK_RECORDS or self.text >= CHUNK_TEXT)

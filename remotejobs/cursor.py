@@ -6,6 +6,7 @@ Nothing about a reader is kept on the server: a copied or restored database is j
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -70,3 +71,11 @@ class Cursor:
 
     def with_total(self, value: str, skipped: int) -> Self:
         return replace(self, total=value, skipped=skipped)
+
+    def without(self, places: Collection[str]) -> Self:
+        """As if these buckets and batches had not come."""
+        if not places:
+            return self
+        buckets = {name: value for name, value in self.buckets.items() if name not in places}
+        sealed = tuple(name for name in self.sealed if name not in places)
+        return replace(self, total="", buckets=buckets, sealed=sealed)

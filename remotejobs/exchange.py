@@ -23,18 +23,20 @@ from remotejobs.schedulers import SCHEDULERS
 from remotejobs.shell import Shell
 
 _HERE = Path(__file__).resolve().parent
-_LOOKING = ("registry", "records", "queue", "main")
-_ACTING = ("registry", "records", "queue", "cancel", "submit", "main")
 ANSWER_LIMIT = 1 << 30  # bytes; more than a hundred times what 100,000 records take
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """An app whose records are asked for, from a cursor on (None: everything). `sealed` False leaves the sealed ones out."""
+    """An app whose records are asked for, from a cursor on (None: everything). `sealed` False leaves the sealed ones out.
+
+    `whole`, for a reader that keeps no facts: of a job that has anything new, or that is still open, all comes.
+    """
 
     app: str
     cursor: str | None = None
     sealed: bool = True
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     word = secrets.token_hex(8)
     sent_at = time.time()
     output = shell.run(
-        command(acts=bool(request.actions or request.questions)),
+        command(bool(request.actions or request.questions), any(source.whole for source in request.sources)),
         encode(request, word),
         timeout=request.timeout or request.budget + 30.0,
         progress=progress,
@@ -110,7 +112,8 @@ def encode(request: Request, word: str) -> bytes:
     lines: list[tuple[str, ...]] = [("remotejobs", "1", word, str(int(request.budget)))]
     for source in request.sources:
         total, buckets, sealed = Cursor.parse(source.cursor).fields()
-        lines.append(("source", source.app, total, buckets, sealed if source.sealed else "*"))
+        wish = ("whole",) if source.whole else ()
+        lines.append(("source", source.app, total, buckets, sealed if source.sealed else "*", *wish))
     lines += [_action_line(action) for action in request.actions]
     lines += [
         (verb, *(_b64(value) for value in values)) if verb == "look" else (verb, *values, "-")
@@ -141,10 +144,10 @@ def _b64(text: str) -> str:
 
 
 @cache
-def command(acts: bool = True) -> str:
-    """The command line that runs the probe under any login shell (sh, bash, csh, fish)."""
+def command(acts: bool = True, whole: bool = False) -> str:
+    """The command line that runs the probe under any login shell (sh, bash, csh, fish), with the parts that are needed."""
     schedulers = "".join(_verbs(name, acts) for name in SCHEDULERS)
-    parts = "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in (_ACTING if acts else _LOOKING))
+    parts = "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in _parts(acts, whole))
     head = f"KINDS='{' '.join(SCHEDULERS)}'\n"
     if acts:
         wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
@@ -155,6 +158,11 @@ def command(acts: bool = True) -> str:
 def _verbs(scheduler: str, acts: bool) -> str:
     text = (_HERE / "schedulers" / f"{scheduler}.sh").read_text()
     return text if acts else text.partition("\n# ---- acting")[0] + "\n"
+
+
+def _parts(acts: bool, whole: bool) -> tuple[str, ...]:
+    wanted = (*(("beside",) if whole else ()), *(("cancel", "submit") if acts else ()))
+    return ("registry", "records", "queue", *wanted, "main")
 
 
 def packed(program: str) -> str:

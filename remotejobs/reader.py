@@ -182,6 +182,12 @@ class _Reader:
             raise ValueError("it has the records of an app too often")
         source.packed.append(PackedFile.base64(self.file, self.mark, self.room))
 
+    def _on_beside(self) -> None:
+        source = self._source()
+        if source.beside:
+            raise ValueError("it has what lies beside the records of an app too often")
+        source.beside.append(PackedFile.base64(self.file, self.mark, self.room))
+
     def _on_sealed(self, name: str, size: str) -> None:
         source = self._source()
         if not is_batch(name) or len(source.batches) >= BATCH_LIMIT:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from remotejobs.answer import Answer, Outcome
+from remotejobs.cursor import Cursor
 from remotejobs.errors import NoSuchJob, ServerProblem
 from remotejobs.exchange import Action, Request, SourceRequest, exchange
 from remotejobs.records import JobKey, JobRecord, JobStatus
@@ -71,6 +72,10 @@ class Registry:
         self._unasked.clear()
         missing = Outcome(action.uuid, "unknown", f"It is not known whether {answer.server} carried it out.")
         return answer.outcomes.get(action.uuid, missing)
+
+    def answer_since(self, names: Cursor) -> Answer:
+        """All that speaks of the jobs of which a reader with this cursor lacks anything, and of the open ones. Close it."""
+        return self._ask(Request([SourceRequest(self.app, str(names), whole=True)]))
 
     def highest_n(self, hash_: str) -> int:
         return self._question("claimed", self.app, hash_).claimed

@@ -18,7 +18,17 @@ from remotejobs.records import Evidence, JobRecord, JobState, JobStatus
 from remotejobs.schedulers import SCHEDULERS
 from remotejobs.schedulers.base import Row, Scheduler, whole
 
-__all__ = ["GRACE", "LOST_WATCH", "SETTLING", "Queue", "ReadQueue", "derive", "is_open", "read_queue"]
+__all__ = [
+    "GRACE",
+    "LOST_WATCH",
+    "SETTLING",
+    "Queue",
+    "ReadQueue",
+    "derive",
+    "is_open",
+    "read_queue",
+    "weight",
+]
 
 SETTLING = 120.0  # seconds from its leaving the queue until an outcome that nobody tells makes it lost
 GRACE = 15 * 60.0  # seconds for which a job that was preempted, or lost its node, may come back
@@ -66,6 +76,11 @@ def is_open(record: JobRecord, status: JobStatus, now: float) -> bool:
     if record.fact("sched", status.attempt) or status.evidence is Evidence.ACCOUNTING:
         return False
     return known is not None and known.requeues and age < LOST_WATCH
+
+
+def weight(status: JobStatus) -> int:
+    """How much it says, from 0 to 249: a later attempt more than an earlier one, an end more than a beginning."""
+    return min(status.attempt, 9) * 25 + _rank(status.state) * 5 + _STRENGTH.index(status.evidence)
 
 
 def _says_more(status: JobStatus, last: JobStatus) -> bool:

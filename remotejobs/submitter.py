@@ -4,19 +4,21 @@ import base64
 import time
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from remotejobs import settings as job_settings
 from remotejobs import upload
 from remotejobs.answer import Outcome
+from remotejobs.changes import Changes
+from remotejobs.described import described
 from remotejobs.destination import Destination
 from remotejobs.document import document as record_of
 from remotejobs.errors import ActionRefused, ActionUnknown, BadInput, NoSuchJob, ServerProblem
 from remotejobs.exchange import Cancel, Resubmission, Submission
-from remotejobs.records import JobKey, JobRecord, JobState, JobStatus, app_name
+from remotejobs.records import JobKey, JobState, app_name
 from remotejobs.registry import Registry
 from remotejobs.shell import LocalShell, Shell, SSHShell
+from remotejobs.told import Told
 
 
 class RemoteJobSubmitter:
@@ -127,6 +129,14 @@ class RemoteJobSubmitter:
         found = self.settings.look_up_all([JobKey.parse(key) for key in keys])
         return {str(record.key): described(record, status) for record, status in found}
 
+    def changes(self, cursor: str | None = None) -> Changes:
+        """What has changed since that cursor (None: everything), by one exchange: iterate, and store its `.cursor`.
+
+        Raises BadInput for a cursor that is none, or another app's.
+        """
+        told = Told.parse(cursor, self.app_name)
+        return Changes(self.settings.answer_since(told.names), told, cursor)
+
     def cancel_job(self, hash: str, n: int, *, action: str | None = None) -> str:
         """Cancels it, and says in a sentence what happened; a job that had already ended is no error.
 
@@ -206,30 +216,3 @@ def _ssh(server: str, username: str | None, password: str | None, port: int | No
     if port is not None:
         where = replace(where, port=port, port_given=True)
     return SSHShell(where, password=password)
-
-
-def described(record: JobRecord, status: JobStatus) -> dict[str, Any]:
-    """A record with its status, as check_state gives it."""
-
-    def when(seconds: float | None) -> datetime | None:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-    identity = record.fact("id")
-    return {
-        **{name: value for name, value in record.settings.items() if name not in ("header", "job")},
-        "jobid": str(record.key),
-        "scheduler": identity.get("scheduler") or record.settings.get("scheduler", ""),
-        "scheduler_id": identity.get("id", ""),
-        "cluster": identity.get("cluster", ""),
-        "status": status.state.value,
-        "evidence": status.evidence.value,
-        "reason": status.reason,
-        "raw": status.raw,
-        "attempt": status.attempt,
-        "settling": status.settling,
-        "exit_code": status.exit_code,
-        "started": when(status.started),
-        "ended": when(status.ended),
-        "updated": when(status.updated),
-        "cleaned": "cleaned" in record.facts,
-    }

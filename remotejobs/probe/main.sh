@@ -27,9 +27,11 @@ all_records() {
     enter "$1"
     case $? in
       0)
-        records "$2" "$3" "$4" && _status=0 || _status=1
+        records "$2" "$3" "$4" "$5" && _status=0 || _status=1
         seen="$seen$1 $total ${known:--}$NL"
-        case $names in *.*) open="$open$(open_jobs "$1")$NL" ;; esac
+        _open=
+        case $names in *.*) _open=$(open_jobs "$1"); open="$open$_open$NL" ;; esac
+        if [ "$5$_status" = whole0 ]; then beside "$_open" "$4" || _status=1; fi
         [ "$_status" = 0 ] || say trouble "$trouble" ;;
       1) _status=0; seen="$seen$1 - -$NL"; say absent ;;
       *) _status=1; say trouble "$trouble" ;;

@@ -7,10 +7,11 @@ VALID='function valid(name) {
   return substr(name, 34) ~ /^[1-9][0-9]?[0-9]?[0-9]?[0-9]?[0-9]?\.(json|id|cleaned|(start|exit|sched|gone|cancel)\.[1-9][0-9]?[0-9]?[0-9]?[0-9]?)$/
 }'
 
-# records TOTAL BUCKETS SEALED (as the client has them; SEALED "*": not wanted). Sets $total and $known, the checksums of all
-# buckets as they are now. Names first, sealed names after: a record
-# that is sealed in between is sent twice and never not at all.
+# records TOTAL BUCKETS SEALED [whole] (as the client has them; SEALED "*": not wanted). Sets $total and $known, the checksums of
+# all buckets as they are now, and what was sent: $changed (buckets) and $batches. Names first, sealed names after: a record that is
+# sealed in between is sent twice and never not at all.
 records() {
+  changed= batches=
   names=$(ls settings facts 2>/dev/null) || { trouble='closed'; return 1; }
   total=$(printf '%s\n' "$made" "$names" | cksum)
   total=${total%% *}-${total##* }
@@ -23,12 +24,16 @@ records() {
     case ",$3," in *",$_name,"*) continue ;; esac
     case $_name in *[!A-Za-z0-9.-]*) continue ;; esac
     [ -f "$_batch" ] && [ ! -h "$_batch" ] || continue
+    # Until its list is there, all that it holds is live as well.
+    [ "$4" != whole ] || [ -f "${_batch%.gz}.names" ] || continue
     [ -r "$_batch" ] && _size=$(wc -c <"$_batch") || { say unreadable "$_name"; continue; }
-    say sealed "$_name" $_size
-    head -c $_size "$_batch" && echo
+    batches="$batches$_name "
+    send_batch "$_name" $_size
   done
   set -f
 }
+
+send_batch() { say sealed "$1" $2; head -c $2 "sealed/$1" && echo; }
 
 changed_buckets() {
   _sorted=$(printf '%s\n' "$names" | awk "$VALID"'
@@ -41,32 +46,42 @@ changed_buckets() {
     print | sum
   } END { if (bucket != "") close(sum); print "~" }')
   case $_sums in *~) _sums=${_sums%~} ;; *) trouble='closed'; return 1 ;; esac
-  _changed= known= _there=
+  known= _there=
   IFS=$NL
   for _line in $_sums; do
     _bucket=${_line%% *} _sum=${_line#* } _there=$_there${_line%% *}
     _sum=$_bucket:${_sum% *}-${_sum#* }
     known="$known$_sum,"
-    case ",$1," in *",$_sum,"*) ;; *) _changed="$_changed$_sum," ;; esac
+    case ",$1," in *",$_sum,"*) ;; *) changed="$changed$_sum," ;; esac
   done
   unset IFS
   say buckets "${_there:--}"
   say packed
-  # What is no plain file could block or flood the reader; 2048 blocks are 1 MiB.
-  { find settings facts \( ! -type f -o -size +2048 \) -print 2>/dev/null | sed 's/^/!/'; printf '%s' "$_sorted"; } |
-    awk -v changed=",$_changed" '
-      substr($0, 1, 1) == "!" { bad[substr($0, 2)] = 1; next }
-      { bucket = substr($0, 1, 1); at = index(changed, "," bucket ":"); if (!at) next
-        if (bucket != now) { now = bucket; sum = substr(changed, at + 3); print "bucket", bucket, substr(sum, 1, index(sum, ",") - 1) }
-        path = ($0 ~ /\.json$/ ? "settings/" : "facts/") $0
-        status = (path in bad) ? -1 : 0; n = 0
-        if (!status) { while ((status = (getline line < path)) > 0) text[++n] = line; close(path) }
-        files++
-        if (status < 0) { print "unreadable", $0; next }
-        print "file", $0
-        for (i = 1; i <= n; i++) print "|" text[i]
-      }
-      END { print "closed", files + 0 }' | gzip -c | base64
+  { odd_files; printf '%s' "$_sorted"; } | send_files ",$changed"
+}
+
+# What is no plain file could block or flood the reader; 2048 blocks are 1 MiB.
+odd_files() { find settings facts \( ! -type f -o -size +2048 \) -print 2>/dev/null | sed 's/^/!/'; }
+
+# send_files CHANGED <odd_files, names: what is in these files, packed. With CHANGED, only those of these buckets, each bucket
+# under a line with its checksum.
+send_files() {
+  awk -v changed="$1" '
+    substr($0, 1, 1) == "!" { bad[substr($0, 2)] = 1; next }
+    changed != "" {
+      bucket = substr($0, 1, 1); at = index(changed, "," bucket ":"); if (!at) next
+      if (bucket != now) { now = bucket; sum = substr(changed, at + 3); print "bucket", bucket, substr(sum, 1, index(sum, ",") - 1) }
+    }
+    {
+      path = ($0 ~ /\.json$/ ? "settings/" : "facts/") $0
+      status = (path in bad) ? -1 : 0; n = 0
+      if (!status) { while ((status = (getline line < path)) > 0) text[++n] = line; close(path) }
+      files++
+      if (status < 0) { print "unreadable", $0; next }
+      print "file", $0
+      for (i = 1; i <= n; i++) print "|" text[i]
+    }
+    END { print "closed", files + 0 }' | gzip -c | base64
 }
 
 # open_jobs APP: the jobs of $names that may still be alive, one line each:
