@@ -1,6 +1,6 @@
 """Who may come in. Until there are accounts: a browser that opened a printed link."""
 
-from flask import Blueprint, Flask, Response, current_app, redirect, request
+from flask import Blueprint, Flask, Response, current_app, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refusals
@@ -63,11 +63,7 @@ def _has_cookie() -> bool:
 
 def _keep_out() -> AnyResponse | None:
     if not is_our_host(request.host, current_app.config["ALLOWED_HOSTS"]):
-        return _refuse(
-            400,
-            "This address is not served here",
-            "The setting REMOTEWEB_ALLOWED_HOSTS lists further names, if you meant it.",
-        )
+        return make_response(render_template("access/foreign.html"), 400)
     if not is_our_page(request):
         return _refuse(
             403,

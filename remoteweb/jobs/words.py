@@ -71,7 +71,7 @@ FAILURES = {
 FAILED = Reason("Failed", "It ended with an error. Its own output says more.")
 LOST = Reason(
     "Lost from sight",
-    "It left the queue, and neither accounting nor the job itself says how it ended. It is looked for for seven days.",
+    "It left the queue, and neither accounting nor the job itself says how it ended. The search goes on for seven days.",
 )
 UNKNOWN = Reason("Unknown state", "The scheduler uses a word for it that is not known here.")
 
@@ -175,6 +175,11 @@ def note(job: Job) -> str:
 
 def witness(evidence: str) -> str:
     return WITNESSES.get(evidence, evidence.replace("_", " "))
+
+
+def known(evidence: str) -> str:
+    """The same as the beginning of a sentence."""
+    return "Known by inference" if evidence == "inferred" else f"Known from {witness(evidence)}"
 
 
 def is_final(job: Job) -> bool:

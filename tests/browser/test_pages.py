@@ -23,6 +23,12 @@ TOO_SMALL = """() => [...document.querySelectorAll('a, button, summary, input:no
     .map(({name, box}) => `${name}: ${box.width} x ${box.height}`)"""
 SPILT = """() => [...document.querySelectorAll('.toast a, .toast button, .pending a, .pending button')]
     .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
+# What has the focus in the list, if anything lies over its middle.
+COVERED = """() => {
+    const it = document.activeElement, {x, y, width, height} = it.getBoundingClientRect();
+    const seen = document.elementFromPoint(x + width / 2, y + height / 2);
+    return !it.closest('.job') || it.contains(seen) ? '' : it.outerHTML;
+}"""
 NAMELESS = """() => [...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select')]
     .filter(e => e.checkVisibility())
     .filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length || e.getAttribute('aria-labelledby')))
@@ -252,7 +258,7 @@ def test_search_narrows_while_typing_and_keeps_the_focus(jobs: Jobs, phone: Open
     page.reload()
     expect(page.locator(".job")).to_have_count(3)
     page.locator("#q").fill("no-such")
-    expect(page.get_by_text("No job matches")).to_be_visible()
+    expect(page.get_by_text("No job matches “no-such”.", exact=True)).to_be_visible()
 
 
 def test_without_script_search_and_filters_are_links_and_forms(jobs: Jobs, phone: Open) -> None:
@@ -395,6 +401,44 @@ def test_a_page_has_its_landmarks_and_names(jobs: Jobs, phone: Open, path: str) 
     assert nameless == 0
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_bar_covers_nothing_that_the_keyboard_comes_to(jobs: Jobs, phone: Open, width: int) -> None:
+    for i in range(12):
+        jobs.make(f"{LONG}{i}", "running" if i % 2 else "failed")
+    page = phone("/", width=width)
+    for key in ("Tab", "Shift+Tab"):
+        for _ in range(26):
+            page.keyboard.press(key)
+            assert page.evaluate(COVERED) == ""
+
+
+def test_undo_and_send_stand_side_by_side_on_the_smallest_screen(jobs: Jobs, phone: Open) -> None:
+    jobs.make("train-7", "failed")
+    page = phone("/", width=320)
+    page.get_by_role("button", name="Run again train-7").click()
+    buttons = page.locator(".pending button")
+    expect(buttons).to_have_text(["Undo", "Send now"])
+    undo, send = (buttons.nth(i).bounding_box() for i in (0, 1))
+    assert undo and send and undo["y"] == send["y"]
+
+
+def test_a_wide_screen_says_how_to_begin_until_a_job_is_chosen(jobs: Jobs, phone: Open) -> None:
+    page = phone("/", width=1280)
+    expect(page.get_by_text("Choose a job")).to_be_hidden()  # there is none
+    expect(page.locator("#chips")).to_be_hidden()
+    jobs.make("train-7")
+    poll(page)
+    expect(page.get_by_text("Choose a job")).to_be_visible()
+    expect(page.locator("#chips")).to_be_visible()
+    page.get_by_role("link", name="train-7").click()
+    expect(page.get_by_role("heading", name="train-7")).to_be_visible()
+    expect(page.get_by_text("Choose a job")).to_be_hidden()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/")
+    expect(page.get_by_role("link", name="train-7")).to_be_visible()
+    expect(page.get_by_text("Choose a job")).to_be_hidden()
 
 
 def test_the_example_is_one_tap_and_says_that_it_waits(app: Flask, phone: Open) -> None:

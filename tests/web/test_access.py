@@ -206,6 +206,8 @@ def test_a_foreign_host_is_refused_before_anything_else(app: Flask, host: str) -
     app.config["ALLOWED_HOSTS"] = frozenset({"jobs.example.org", "mine.example.org:8443"})
     answer = app.test_client().get("/", headers={"Host": host})
     assert (answer.status_code != 400) is HOSTS[host]
+    if not HOSTS[host]:  # what its page would load or lead to is refused as well
+        assert "static/" not in answer.text and "href" not in answer.text
 
 
 # Of a POST: what the browser said of it, and whether it is let through.
