@@ -19,6 +19,14 @@ from remotejobs.shell import LocalShell, Shell, SSHShell
 from remotejobs.submitter import RemoteJobSubmitter
 
 DEFAULT_APP = "remoteJobs-vistrails"
+# How a line says who tells the state.
+WITNESSES = {
+    "queue": "says the queue",
+    "accounting": "says accounting",
+    "exit_file": "says its exit file",
+    "action": "as you asked",
+    "inferred": "by inference",
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,7 +90,8 @@ def _shell(server: str | None, password_stdin: bool) -> Shell:
     "--in",
     "remote_path",
     metavar="FOLDER",
-    help="Where it runs. Without it: here in the current folder, on a server in an empty one of its own.",
+    help="Where it runs: an absolute path, or '~/path' over there, in quotes, since your shell knows the home here alone. "
+    "Without it: here in the current folder, on a server in an empty one of its own.",
 )
 @click.option(
     "--before", default="", help="A line of shell before the command, for instance 'module load gcc'."
@@ -190,8 +199,8 @@ def _as_line(state: dict[str, Any]) -> str:
     word = "settling" if state["settling"] else state["status"]
     reason = "" if state["reason"] == "exit_code" else state["reason"].replace("_", " ")
     when = state["updated"].astimezone().strftime("%Y-%m-%d %H:%M") if state["updated"] else "-"
-    witness = state["evidence"].replace("_", " ")
-    said = ", ".join(filter(None, [reason, _exit(state), f"says {witness}"]))
+    witness = WITNESSES.get(state["evidence"]) or f"says {state['evidence'].replace('_', ' ')}"
+    said = ", ".join(filter(None, [reason, _exit(state), witness]))
     line = f"{state['jobid']}  {word:<10} {when:<16}  {state['name']}  ({said})"
     return terminal.line(line, 400)
 

@@ -46,8 +46,10 @@ def test_a_job_is_submitted_listed_cancelled_and_run_again(home: Path) -> None:
     assert submitted.returncode == 0, submitted.stderr
     key = submitted.stdout.strip()
     assert "Submitted to process" in submitted.stderr
-    assert f"{key}  running" in run("list").stdout
+    listed = run("list").stdout
+    assert f"{key}  running" in listed and "(says the queue)" in listed
     assert run("cancel", key).stdout == "Cancelled.\n"
+    assert "as you asked)" in run("state", key).stdout
     state = json.loads(run("state", "--json", key).stdout)
     assert (state["status"], state["name"], state["reason"]) == ("cancelled", "hello", "by_user")
     again = run("resubmit", key).stdout.strip()

@@ -6,7 +6,7 @@ from remotejobs.records import JobState
 from remoteweb.groups import ASKS_FOR_SECONDS, Group, group_of
 from remoteweb.jobs.filters import Cursor, Filter
 from remoteweb.jobs.times import duration
-from remoteweb.jobs.words import LOOKS
+from remoteweb.jobs.words import LOOKS, known
 
 NOW = 1_700_000_000.0
 
@@ -63,6 +63,18 @@ def test_every_state_has_a_look_of_its_own_and_the_unknown_one_shows_its_word() 
 )
 def test_a_duration_is_said_in_two_units_at_most(seconds: float | None, said: str) -> None:
     assert duration(seconds) == said.replace(" ", "\u00a0"), "no line breaks within"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        ("accounting", "Known from accounting"),
+        ("exit_file", "Known from its own note"),
+        ("inferred", "Known by inference"),
+    ],
+)
+def test_who_knows_it_is_said_as_a_sentence_begins(evidence: str, said: str) -> None:
+    assert known(evidence) == said
 
 
 @pytest.mark.parametrize("text", ["", "4.1.1", "1.2", "1.2.3.4", "1.-2.3", "1.2.٣", "1.2.3\n", "9" * 40])

@@ -265,6 +265,13 @@ def test_every_command_of_the_library_has_help(name: str) -> None:
     assert name in done.stdout
 
 
+def test_no_command_in_the_readme_names_a_servers_home_where_the_readers_shell_would_put_its_own() -> None:
+    commands = re.findall(r"^remotejobs .*--server.*", README.read_text(), re.M)
+    assert commands
+    for command in commands:
+        assert [word for word in command.split("#")[0].split() if word.startswith("~")] == []
+
+
 def test_every_command_is_in_the_readme(home: Path) -> None:
     ours = [f"remoteweb {name}" for name in create_app().cli.commands]
     text = README.read_text()
