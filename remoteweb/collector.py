@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from flask import current_app
+from sqlalchemy.exc import DBAPIError
 
 from remotejobs.answer import Answer
 from remotejobs.errors import LoginError, RemoteJobsError, ServerProblem
@@ -24,6 +25,7 @@ from remoteweb.syncs import Sync, SyncResult
 from remoteweb.untrusted import line
 
 TIMEOUT_SECONDS = 90.0
+_NOT_WRITTEN = "How a sync ended could not be written down; its lease runs out by itself."
 
 ShellFactory = Callable[[Server], Shell]
 
@@ -169,7 +171,7 @@ def _end_badly(sync: Sync, error: BaseException) -> None:
     begin_writing()
     sentence = _in_words(error)
     runs.end(sync.progress.run_id, "failed", sentence, list(sync.results.values()))
-    if isinstance(error, Exception) and not isinstance(error, LeaseLost | SourceGone):
+    if isinstance(error, Exception) and not isinstance(error, LeaseLost | SourceGone | DBAPIError):
         trouble.note(sync.lease, sentence, is_login=isinstance(error, LoginError))
     leases.drop(sync.lease)
     db.session.commit()
@@ -180,16 +182,19 @@ def _told_to_the_log() -> Iterator[None]:
     """What stopped the sync is what its caller has to hear, also when the database does not take that either."""
     try:
         yield
+    except DBAPIError as error:
+        db.session.rollback()
+        current_app.logger.warning("%s (%s)", _NOT_WRITTEN, line(error.orig, 300))
     except Exception:
         db.session.rollback()
-        current_app.logger.exception(
-            "How a sync ended could not be written down; its lease runs out by itself."
-        )
+        current_app.logger.exception(_NOT_WRITTEN)
 
 
 def _in_words(error: BaseException) -> str:
     if isinstance(error, RemoteJobsError):
         return line(error, 600)
+    if isinstance(error, DBAPIError):
+        return f"The database did not take it: {line(error.orig, 300)}. The rest follows with the next sync."
     if isinstance(error, Exception):
         current_app.logger.error("A sync ended in an error that is not foreseen.", exc_info=error)
         return f"An error that is not foreseen stopped it ({type(error).__name__}); the log says where."

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flask import current_app
 from sqlalchemy import ColumnElement, Engine, Update, or_
+from sqlalchemy.exc import DBAPIError
 
 from remotejobs.errors import RemoteJobsError
 from remoteweb.database import db
@@ -201,6 +202,10 @@ def kept(lease: Lease) -> Iterator[None]:
         while not over.wait(HEARTBEAT_SECONDS):
             try:
                 _renew(engine, lease)
+            except DBAPIError as error:
+                log.warning(
+                    "The lease of server %s could not be renewed yet: %s", lease.server_id, error.orig
+                )
             except Exception:
                 log.exception("The lease of server %s could not be renewed; trying again.", lease.server_id)
 

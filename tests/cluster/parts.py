@@ -57,6 +57,16 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 20.0) -> 
 
 
 @contextmanager
+def mounted(path: Path, *options: str) -> Iterator[None]:
+    need("mount", "mount", root=True)
+    subprocess.run(["mount", *options, str(path)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@contextmanager
 def base_folder(name: str) -> Iterator[Path]:
     """Not pytest's own temporary folder: job users and daemons' accounts must be able to enter this one."""
     folder = Path(tempfile.mkdtemp(prefix=f"remoteweb-{name}-", dir="/tmp"))

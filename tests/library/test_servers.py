@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.parts import need, wait_until
+from cluster.parts import mounted, need, wait_until
 from cluster.sshd import Sshd
 from library.machines import Machine, over_ssh, until
 from library.registries import APP, Folder, key_of, listing
@@ -304,16 +304,6 @@ def test_a_bad_app_name_never_leaves_this_machine(app: str) -> None:
 
 
 # ---- room ----
-
-
-@contextmanager
-def mounted(path: Path, *options: str) -> Iterator[None]:
-    need("mount", "mount", root=True)
-    subprocess.run(["mount", *options, str(path)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 @contextmanager

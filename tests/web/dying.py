@@ -43,7 +43,8 @@ STEPS = {
     "an outcome is written, not committed": ("remoteweb.outcomes", "_apply", "after"),
     "the outcomes are settled": ("remoteweb.outcomes", "settle", "after"),
     "jobs are judged, not committed": ("remoteweb.intake", "record_changes", "after"),
-    "the open jobs are judged": ("remoteweb.intake", "look_again", "after"),
+    "the open jobs are judged by the queue": ("remoteweb.intake", "_judge_under_the_lock", "after"),
+    "all jobs are judged": ("remoteweb.intake", "look_again", "after"),
     "the end is near": ("remoteweb.collector", "_end_well", "before"),
     "the sources are confirmed, not committed": ("remoteweb.confirming", "confirm", "after"),
     "the run has ended, not committed": ("remoteweb.runs", "end", "after"),
@@ -52,10 +53,14 @@ STEPS = {
 }
 
 
-def at(step: str, then: Callable[[], object], nth: int = 1) -> tuple[str, str, Callable[..., Any]]:
-    """The step's function as one that does `then` at its nth passing: where it belongs, and itself."""
-    module, name, when = STEPS[step]
-    return module, name, _wrapped(getattr(importlib.import_module(module), name), when, _Counted(then, nth))
+Place = tuple[str, str, str]  # module, function, and when
+
+
+def at(place: Place, then: Callable[[], object], nth: int = 1) -> tuple[str, Callable[..., Any]]:
+    """That function as one that does `then` at its nth passing: where it belongs (module.function), and itself."""
+    module, name, when = place
+    function = _wrapped(getattr(importlib.import_module(module), name), when, _Counted(then, nth))
+    return f"{module}.{name}", function
 
 
 class _Counted:
@@ -142,7 +147,8 @@ def _prepare(order: dict[str, Any]) -> None:
     if order.get("elsewhere"):
         leases._place = lambda: "another1"  # type: ignore[assignment]
     if "step" in order:
-        module, name, function = at(order["step"], die, order.get("nth", 1))
+        where, function = at(STEPS[order["step"]], die, order.get("nth", 1))
+        module, _, name = where.rpartition(".")
         setattr(importlib.import_module(module), name, function)
     if "statement" in order:
         passed = _Counted(die, order["statement"])

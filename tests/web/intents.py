@@ -5,7 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +21,7 @@ LONG = "sleep 600"
 
 class Intents:
     """Rounds of taps on one machine. In each a failed job is run again, a running one cancelled, two new ones are asked for,
-    and one that runs is killed together with its wrapper.
+    one that runs is killed together with its wrapper, and one is stopped, or goes on: of that only the queue tells.
 
     `ran` is counted where it happened, by the jobs themselves, not where it was recorded.
     """
@@ -32,6 +32,7 @@ class Intents:
         self.failed = self._submitted("again", "exit 3", "failed")
         self.running = self._submitted("running", LONG, "running")
         self.vanishing = self._submitted("vanishing", LONG, "running")
+        self.pausing = self._submitted("pausing", LONG, "running")
         self._asked: list[str] = []  # uuids
         for key, state in self.states.items():
             wait_for(key, state)
@@ -46,6 +47,9 @@ class Intents:
         """The taps of one round: their time for undo is over."""
         number = len(self.states)
         os.killpg(int(job(self.vanishing).scheduler_id), signal.SIGKILL)
+        goes_on = self.states[self.pausing] == "suspended"
+        os.kill(int(job(self.pausing).scheduler_id), signal.SIGCONT if goes_on else signal.SIGSTOP)
+        self.states[self.pausing] = "running" if goes_on else "suspended"
         names = (f"running {number}", f"vanishing {number}")
         self._asked = [
             _tap(self.failed, "resubmit", number),
@@ -85,8 +89,9 @@ class Intents:
         check_the_database()
 
     def close(self) -> None:
-        for key in (self.running, self.vanishing):
-            os.killpg(int(job(key).scheduler_id), signal.SIGKILL)
+        for key in (self.running, self.vanishing, self.pausing):
+            with suppress(ProcessLookupError):
+                os.killpg(int(job(key).scheduler_id), signal.SIGKILL)
 
 
 @contextmanager
