@@ -3,11 +3,12 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cluster.parts import base_folder, need
+from cluster.postgresql import running as running_postgresql
 from cluster.slurm import Slurm
 from cluster.sshd import Sshd
 
@@ -73,6 +74,13 @@ def slurm_without_accounting(parts_folder: Path) -> Iterator[Slurm]:
     need("Slurm", *SLURM_COMMANDS, root=True)
     for own_sshd in _sshd(parts_folder / "sshd-plain"):
         yield from _slurm(parts_folder / "slurm-plain", own_sshd, accounting=False, cluster="plain")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL of our own, on a unix socket: call it for the address of a new, empty database."""
+    with running_postgresql() as new_database:
+        yield new_database
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ def test_the_arrows_are_read_at_all() -> None:
 
 
 def test_the_library_knows_nothing_of_the_web() -> None:
-    assert arrows(("remotejobs",), ("remoteweb", *WEB)) == []
+    # One of its sinks takes a table of SQLAlchemy, from whoever has one; it imports it only then.
+    assert arrows(("remotejobs",), ("remoteweb", *WEB), but_for=("remotejobs.sinks.table",)) == []
+    assert arrows(("remotejobs.sinks.table",), ("remoteweb", *set(WEB) - {"sqlalchemy"})) == []
 
 
 def test_only_the_files_that_connect_import_an_ssh_library() -> None:
@@ -134,6 +136,7 @@ def test_only_a_start_joins_the_parts() -> None:
     [
         ("import remotejobs", {*WEB, "remoteweb", "fabric", "paramiko"}),
         ("import remotejobs.shell", {*WEB, "remoteweb"}),
+        ("import remotejobs.sinks", {*WEB, "remoteweb", "psycopg", "fabric", "paramiko"}),
         ("import remoteweb; remoteweb.create_app()", {"fabric", "paramiko", "gunicorn"}),
     ],
 )

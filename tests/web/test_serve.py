@@ -213,4 +213,4 @@ def _insert(connection: sqlite3.Connection, table: str, values: dict[str, object
         if required and not key and name not in values:
             values[name] = "" if kind == "TEXT" else 0
     names, marks = ", ".join(f'"{name}"' for name in values), ", ".join("?" * len(values))
-    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))  # noqa: S608
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
