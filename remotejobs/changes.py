@@ -97,7 +97,7 @@ class Changes:
             self._end_bucket()
         if is_bucket:
             self._bucket = chunk.name[-1]
-            self._in_bucket |= {record.key for record in chunk.records}
+            self._in_bucket |= {record.key for record in chunk.records} | chunk.partial
         if chunk.name in self._had:
             return []
         is_live = is_bucket or chunk.name == "beside"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from remotejobs.answer import SourceAnswer
+from remotejobs.errors import AnswerBroken
 from remotejobs.packed import Packed
 from remotejobs.records import JobKey, JobRecord, parse_file_name
 
@@ -26,24 +27,30 @@ def known_batches(source: SourceAnswer) -> frozenset[str]:
 
 
 def in_several_places(source: SourceAnswer) -> Iterator[list[JobKey]]:
-    """The keys that stand in more than one, in slices whose records can be held at once."""
+    """The keys that stand in more than one, in slices whose records can be held at once. Raises AnswerBroken as chunks() does."""
     known = known_batches(source)
     new = [*source.packed, *source.beside, *(part for part in source.batches if part.name not in known)]
     had = [part for part in source.batches if part.name in known]
     if len(new) + len(had) < 2:
         return
+    try:
+        sizes = _sizes(new, had)
+    except ValueError as error:
+        raise AnswerBroken(f"The records of {source.app} cannot be read: {error}.") from error
+    yield from _slices(sizes)
+
+
+def _sizes(new: list[Packed], had: list[Packed]) -> dict[str, int]:
+    """About how many characters all that there is of a job takes, for those in several places."""
     seen: set[int] = set()  # hashes of keys: two keys with the same one only cost an unneeded look
     sizes: dict[str, int] = {}
-    for part in new:
+    for is_new, part in (*((True, part) for part in new), *((False, part) for part in had)):
         for key, size in _keys(part):
             if hash(key) in seen:
                 sizes[key] = sizes.get(key, size) + size
-            seen.add(hash(key))
-    for part in had:
-        for key, size in _keys(part):
-            if hash(key) in seen:
-                sizes[key] = sizes.get(key, size) + size
-    yield from _slices(sizes)
+            elif is_new:
+                seen.add(hash(key))
+    return sizes
 
 
 def _keys(part: Packed) -> Iterator[tuple[str, int]]:

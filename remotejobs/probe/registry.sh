@@ -2,7 +2,7 @@
 # arrives as data. The schedulers' .sh files stand before this text, $remotejobs_wrapper and $KINDS are set above it.
 #
 # Request (standard input, fields parted by one tab, "-" for nothing; `end` proves that it came whole):
-#   remotejobs 1 WORD BUDGET | source APP TOTAL BUCKETS SEALED | cancel UUID APP KEY SENT |
+#   remotejobs 1 WORD BUDGET | source APP TOTAL BUCKETS SEALED [whole] | cancel UUID APP KEY SENT |
 #   submit UUID APP HASH SCHEDULER ASKED DOCUMENT(base64) | resubmit UUID APP KEY ASKED | claimed APP HASH | detect - | end
 # Answer: every line of ours begins with WORD, which is random per request; lines of content begin with `|`.
 # What precedes the first such line (banners, rc files) is noise. A part counts only with its `closed ... 0` line.

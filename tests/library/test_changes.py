@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 from cluster.parts import wait_until
 from cluster.sshd import Sshd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from library.machines import APP, Machine, over_ssh
 from library.registries import Folder, fact_text, key_of, listing, settings_text
 
-from remotejobs import BadInput, RemoteJobSubmitter
+from remotejobs import BadInput, JobKey, RemoteJobsError, RemoteJobSubmitter
 from remotejobs.output import Output
 from remotejobs.shell import LocalShell
 from remotejobs.testing import FakeShell
+from remotejobs.told import Told
 
 HOST = socket.gethostname().partition(".")[0]
 
@@ -287,6 +291,82 @@ def test_a_bad_cursor_is_refused_before_the_server_is_asked() -> None:
     with pytest.raises(BadInput):
         RemoteJobSubmitter(APP, shell=shell).changes("nonsense")
     assert shell.execs == 0
+
+
+# ---- hostile answers ----
+
+
+@pytest.fixture(scope="module")
+def whole_answer(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, str]:
+    """A true answer with every part that there is (records, beside them, a batch of before and a new one), and the cursor."""
+    home = tmp_path_factory.mktemp("home")
+    made = Folder.make(home)
+    made.good(20)
+    words = {
+        "scheduler": "slurm",
+        "cluster": "elsewhere",
+        "host": "elsewhere",
+        "id": 7,
+        "submitted": 1700000000,
+    }
+    made.settings(key_of(33))
+    made.fact(key_of(33), "id", fact_text(**words))
+    made.sealed("b1", {f"{key_of(60)}.json": settings_text()}, [key_of(60)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        shell = Kept()
+        _, cursor = pull(RemoteJobSubmitter(APP, shell=shell), None)
+        made.fact(key_of(60), "exit.1", fact_text(code=5, time=1700000000))
+        made.fact(key_of(5), "cleaned")
+        made.sealed("b2", {f"{key_of(61)}.json": settings_text()}, [key_of(61)])
+        told, _ = pull(RemoteJobSubmitter(APP, shell=shell), cursor)
+    assert set(told) == {key_of(60), key_of(61), key_of(5)}
+    assert b"beside" in shell.content and shell.content.count(b" sealed b") == 2
+    assert told_by(shell.content, cursor)[0] == told
+    return shell.content, cursor
+
+
+class Kept(LocalShell):
+    """This machine; what it said last is kept."""
+
+    content = b""
+
+    def run(self, command: str, data: Any = b"", **options: Any) -> Output:
+        output = super().run(command, data, **options)
+        self.content = re.sub(
+            rb"(?m)^[0-9a-f]{16}(?= )|(?<=\|)[0-9a-f]{16}(?=\|)", b"WORD", output.stdout.read()
+        )
+        output.stdout.seek(0)
+        return output
+
+
+def told_by(content: bytes, cursor: str) -> tuple[dict[str, dict[str, Any]], str]:
+    """What a server that answers this would tell."""
+
+    def says(_command: str, data: bytes) -> bytes:
+        return content.replace(b"WORD", data.split(b"\t")[2])
+
+    return pull(RemoteJobSubmitter(APP, shell=FakeShell(says)), cursor)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=30)), min_size=1, max_size=4)
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_server_answers_is_told_or_refused(
+    whole_answer: tuple[bytes, str], edits: list[tuple[float, int, bytes]]
+) -> None:
+    content, cursor = whole_answer
+    for where, length, new in edits:
+        at = int(where * len(content))
+        content = content[:at] + new + content[at + length :]
+
+    try:
+        told, after = told_by(content, cursor)
+    except RemoteJobsError:
+        return
+    assert all(JobKey.parse(key) for key in told)
+    Told.parse(after, APP)
 
 
 # ---- size ----
