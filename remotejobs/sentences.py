@@ -31,7 +31,7 @@ OUTCOMES = {
     "not-submitted": "Its submission is not finished yet.",
     "bad-words": "The request was not understood.",
     "other-work": "This action was given to other work already ({key}). Leave it out, and a new one is made.",
-    "too-old": "It was asked more than 7 days ago by the server's clock, so it was not carried out. "
+    "too-old": "It was asked more than 7 days ago by the server's clock, so it was not carried out now. "
     "Ask again if you still want it.",
     "no-scheduler": "{server} does not have this job's scheduler, or its commands are not in the PATH of a login shell.",
     "scheduler-refused": "{text}",

@@ -9,12 +9,14 @@ from remoteweb.database import begin_writing, db
 from remoteweb.leases import Lease
 from remoteweb.models import Action
 from remoteweb.runs import SourceResult
-from remoteweb.sending import TOLD, Sent
+from remoteweb.sending import NEVER_KNOWN, TOLD, Sent
 from remoteweb.untrusted import line
 
 SOON_TRIES = 3
 # The code of an outcome: the job had ended before its cancel.
 WAS_OVER = "was-over"
+# Another: the server does not do any more what was asked so long ago, by its own clock.
+TOO_OLD = "too-old"
 
 _NOT_KNOWN = (
     "It is not known yet whether the server did it. The next sync settles it; it is never done twice."
@@ -86,6 +88,9 @@ def _apply(action: Action, outcome: Outcome) -> None:
     sentence = line(outcome.sentence, 500)
     if outcome.state == "not_started":
         _was_not_begun(action, sentence or "The server had no time left for it. The next sync sends it.")
+    elif outcome.code == TOO_OLD and action.tries > 1:
+        # Nothing was done now. What an earlier try did can no longer be asked.
+        actions.end(action, "gave_up", NEVER_KNOWN)
     elif outcome.state in ("done", "refused"):
         actions.end(action, outcome.state, sentence)
         action.new_key = str(outcome.key) if outcome.key else ""

@@ -30,6 +30,13 @@ SENDING_SECONDS = 120.0
 # The code of an outcome that a later exchange has to know of: the scheduler was told of the cancel.
 TOLD = "told"
 
+NEVER_KNOWN = "It is not known whether it was sent: for 7 days no answer told. It is not tried again; look at the job itself."
+# All that this database knows. One that is a restored copy may have done it in its former life.
+_NEVER_BEGUN = (
+    "Given up: it has waited for more than 7 days, and nothing here says that it was ever begun. "
+    "Ask again if you still want it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -100,15 +107,9 @@ def _give_up_the_old(source_ids: list[int], now: float, fence: int) -> list[Job 
     ).all()
     for action in old:
         if action.tries:
-            actions.end(
-                action, "gave_up", "Given up after 7 days: whether the server did it never became known."
-            )
+            actions.end(action, "gave_up", NEVER_KNOWN)
         else:
-            actions.end(
-                action,
-                "gave_up",
-                "Given up: for 7 days the server was out of reach or had no time for it. It was never begun.",
-            )
+            actions.end(action, "gave_up", _NEVER_BEGUN)
     db.session.flush()
     return [actions.shown(action) for action in old]
 
