@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy.exc import OperationalError
 from web.syncing import APP, ask, eventually, job, submit, sync
 
-from remotejobs.errors import Unreachable
+from remotejobs.errors import LoginRefused, Unreachable
 from remotejobs.shell import LocalShell
 from remoteweb import actions, leases, sources
 from remoteweb.database import begin_writing, db
@@ -256,6 +256,47 @@ def test_a_database_that_is_away_for_a_while_does_not_end_the_worker(
         time.sleep(0.3)
     sources.source_here()
     eventually(lambda: bool(_runs()))
+
+
+@pytest.mark.parametrize(
+    ("error", "needs_person"),
+    [(LoginRefused("No key was accepted."), True), (Unreachable("No route to it."), False)],
+    ids=["refused", "not reached"],
+)
+def test_after_a_failure_no_restart_tries_again_but_a_person_does(
+    monkeypatch: pytest.MonkeyPatch, app: Flask, error: Exception, needs_person: bool
+) -> None:
+    monkeypatch.setattr(worker, "TICK_SECONDS", 0.02)
+    app.config["SERVER_INTERVAL"] = 0.0
+    tries = []
+
+    class Closed(LocalShell):
+        def run(self, *arguments: Any, **options: Any) -> Any:
+            tries.append(1)
+            raise error
+
+    monkeypatch.setattr(worker, "unattended", lambda _: Closed())
+    row = server(min_interval=0.0)
+    for _ in range(2):  # as after a restart of the program
+        one = Worker(app)
+        one.start()
+        eventually(lambda: bool(tries))
+        time.sleep(0.5)
+        one.stop(20.0)
+    assert len(tries) == 1, "a site bans by counting"
+    db.session.expire_all()
+    assert (bool(row.needs_person), row.not_before > time.time()) == (needs_person, True)
+    row.not_before = time.time() - 1
+    db.session.commit()
+    by_itself = is_due(row, time.time(), soon=False, config=app.config)
+    assert by_itself is not needs_person, "only a back-off ends by itself"
+    row.not_before = time.time() + 60
+    db.session.commit()
+    requests.ask(row)
+    one = Worker(app)
+    one.start()
+    eventually(lambda: len(tries) == 2)
+    one.stop(20.0)
 
 
 def test_a_run_that_a_killed_program_left_is_closed_in_words(running: Worker) -> None:
