@@ -27,6 +27,11 @@ class Row:
     look: words.Look
     action: Action | None = None  # what was asked of it, as far as a row has to tell
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Nothing is under way: what was refused or given up is told, and may be asked for again."""
+        return self.action is None or self.action.state not in queries.OPEN_STATES
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

@@ -280,6 +280,25 @@ def test_a_refusal_is_read_in_the_row_and_on_the_page(
         assert "Refused: That id now belongs to another job." in client.get(address).text
 
 
+@pytest.mark.parametrize("page", ["/", "/jobs/1"])
+@pytest.mark.parametrize(("state", "kind"), [("running", "cancel"), ("failed", "resubmit")])
+@pytest.mark.parametrize("ending", ["refused", "gave_up"])
+def test_what_was_refused_or_given_up_can_be_asked_for_again_at_once(
+    app: Flask, client: FlaskClient, source_id: int, page: str, state: str, kind: str, ending: str
+) -> None:
+    address = f"/jobs/{make(app, source_id, state=state)}/{kind}"
+    client.post(address, data=form(client, page, address))
+    assert f'action="{address}"' not in client.get(page).text, "while it waits there is nothing to ask for"
+    with app.app_context():
+        begin_writing()
+        action = db.session.scalars(db.select(Action)).one()
+        action.state, action.outcome, action.ended_at = ending, "Not this time.", time.time()
+        db.session.commit()
+    client.post(address, data=form(client, page, address))
+    assert "Not this time." not in client.get(page).text.partition("What happened")[0]
+    assert actions(app) == [(kind, ending), (kind, "waiting")]
+
+
 def test_the_example_is_asked_of_this_machine_once(app: Flask, client: FlaskClient) -> None:
     fields = re.search(r'name="idem_key" value="([^"]*)"', client.get("/").text)
     assert fields
