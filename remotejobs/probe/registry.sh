@@ -105,9 +105,11 @@ make() {
   [ -d "$HOME/.$1" ] || { [ -w "$HOME" ] || trouble='read-only'; return 1; }
   cd "$HOME/.$1" || return 1
   if [ ! -s version ]; then
-    printf 'remotejobs 1\n%s\n' "$WORD" >".version.$WORD" && [ -s ".version.$WORD" ] && ln ".version.$WORD" version 2>/dev/null
+    printf 'remotejobs 1\n%s\n' "$WORD" >".version.$WORD" && [ "$(tail -n 1 ".version.$WORD")" = "$WORD" ] && ln ".version.$WORD" version
     rm -f ".version.$WORD"
-  fi
+    # Without it, whatever else is in the folder would make it a foreign one for ever.
+    [ -s version ] || return 1
+  fi 2>/dev/null
   mkdir -p runs sealed actions trash hosts && mkdir -p facts settings  # these last: they say that it is whole
   enter "$1"
   _entered=$?

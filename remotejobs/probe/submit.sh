@@ -79,11 +79,15 @@ member() {
     }'
 }
 
+# put FILE TEXT: writes it and reads it back, since a quota error may show only at close, where the shell does not look.
+put() { printf '%s' "$2" >"$1" && printf '%s' "$2" | cmp -s - "$1"; } 2>/dev/null
+
 # keep_settings: settings/KEY.json, from which on there is a job. A submission that was refused leaves no record of one.
 keep_settings() {
   _tmp=$act/new.$WORD
-  printf '%s\n' "$document" | sed "1a\\
-\"jobid\": \"$key\"," >"$_tmp" && [ "$(tail -n 1 "$_tmp")" = '}' ] && take "$_tmp" "settings/$key.json" || [ -s "settings/$key.json" ]
+  _text=$(printf '%s\n' "$document" | sed "1a\\
+\"jobid\": \"$key\",")
+  put "$_tmp" "$_text$NL" && take "$_tmp" "settings/$key.json" || [ -s "settings/$key.json" ]
   _kept=$?
   rm -f "$_tmp"
   return $_kept
@@ -94,21 +98,23 @@ lay_out() {
   _tmp=$act/new.$WORD
   shell=$(member shell)
   case $shell in '' | *[!A-Za-z0-9/\ ._-]*) shell=/bin/sh ;; esac
-  {
+  _text=$(
     printf '#!%s\n' "$shell"
     member header
     printf 'remotejobs_run=%s\n' "$R/runs/$key"
     eval "printf '%s\n' \"\$${kind}_identity\""
     printf '%s\n' "$remotejobs_wrapper"
     member job
-    printf 'remotejobs_main\n'
-  } >"$_tmp" && tail -n 1 "$_tmp" | grep -qx remotejobs_main && chmod 700 "$_tmp" && take "$_tmp" "runs/$key/script"
+    printf 'remotejobs_main'
+  )
+  put "$_tmp" "$_text$NL" && chmod 700 "$_tmp" && take "$_tmp" "runs/$key/script"
   _laid=$?
   rm -f "$_tmp"
   [ "$_laid" = 0 ] || [ -s "runs/$key/script" ] || return 1
   case $document in *'
 "script": "'*)
-    member script >"$_tmp" && member script | cmp -s - "$_tmp" && chmod 700 "$_tmp" && { take "$_tmp" "runs/$key/command" || [ -s "runs/$key/command" ]; }
+    _text=$(member script; echo .)  # the dot keeps the newlines at its end
+    put "$_tmp" "${_text%.}" && chmod 700 "$_tmp" && { take "$_tmp" "runs/$key/command" || [ -s "runs/$key/command" ]; }
     _laid=$?
     rm -f "$_tmp"
     return $_laid ;;
@@ -156,7 +162,11 @@ hand_over() {
     0:*) text= ;;  # it waits held; who it is (id and submit time) the scheduler says below
     75:*) code=unsettled; return 1 ;;
     *:) return 1 ;;  # a refusal has its reason; without one it may be the disk that failed us
-    *) state=refused code=scheduler-refused; printf '%s\n' "$text" >"$act/refused.$WORD" && ln "$act/refused.$WORD" "$act/refused" 2>/dev/null; return 1 ;;
+    *)
+      [ -f "$R/runs/$key/script" ] || { code=closed text=; return 1; }  # our own folder is not there now
+      printf '%s\n' "$text" >"$act/refused.$WORD" && ln "$act/refused.$WORD" "$act/refused" 2>/dev/null
+      state=refused code=scheduler-refused
+      return 1 ;;
   esac
   code=not-seen-yet
   _found=$("${kind}_find" "$held" 2>/dev/null)

@@ -42,6 +42,28 @@ def over_ssh(sshd: Sshd, user: str) -> SSHShell:
     )
 
 
+class Elsewhere:
+    """This machine as `user` sees it in a mount namespace of its own, prepared by `mounts`: another boot, no Linux.
+
+    `fake` in the home comes first in the PATH.
+    """
+
+    def __init__(self, user: str, home: Path, mounts: str) -> None:
+        self._shell, self._user, self._home, self._mounts = LocalShell(), user, home, mounts
+
+    def run(self, command: str, *arguments: Any, **options: Any) -> Any:
+        inner = self._home / "command"
+        inner.write_text(f"cd; PATH={self._home}/fake:$PATH; {command}\n")
+        inner.chmod(0o755)
+        as_user = f"setpriv --reuid={self._user} --regid={self._user} --clear-groups env HOME={self._home} sh {inner}"
+        return self._shell.run(
+            f"exec unshare -m sh -c '{self._mounts} && exec {as_user}'", *arguments, **options
+        )
+
+    def __str__(self) -> str:
+        return "a server"
+
+
 @pytest.fixture(
     params=["this machine", "an SSH server", "a Slurm cluster", "a Slurm cluster without accounting"]
 )

@@ -84,22 +84,6 @@ def test_a_process_whose_pid_another_one_has_now_is_left_alone(server: Machine) 
     alive.kill()
 
 
-def test_a_process_of_before_the_restart_is_lost_and_not_running(server: Machine) -> None:
-    jobs = server.submitter()
-    submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="process"))
-    for process in processes_of(server.home):
-        process.kill()
-    registry, key = server.registry(), submitted["jobid"]
-    fact = registry / "facts" / f"{key}.id"
-    fact.write_text(
-        fact.read_text().replace(Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "0" * 36)
-    )
-    for late in registry.glob(f"facts/{key}.exit.*"):
-        late.unlink()
-    state = jobs.check_state(*parts(submitted), False)
-    assert (state["status"], state["reason"], state["evidence"]) == ("lost", "rebooted", "inferred")
-
-
 def test_a_wrapper_that_was_killed_does_not_hide_a_living_program(server: Machine) -> None:
     jobs = server.submitter()
     submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="process"))

@@ -1,133 +1,63 @@
 """The program on the server is killed at any of its steps: the same action again settles it, and does nothing twice."""
 
 import os
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from cluster.parts import wait_until
 from cluster.steps import KILL, Steps, When
-from library.machines import Machine, until
+from library.machines import APP, Machine
+from library.once import ACTIONS, Place, new_token, settle, submission
 
-from remotejobs import ActionRefused, ActionUnknown, RemoteJobsError, RemoteJobSubmitter
+from remotejobs import ActionRefused, ActionUnknown, RemoteJobsError
 from remotejobs.errors import AnswerBroken
 
 FROM, STEP = int(os.environ.get("FAULT_FROM", "1")), int(os.environ.get("FAULT_STEP", "1"))
 
 
 @dataclass
-class Scene:
-    machine: Machine
-    steps: Steps
-    jobs: RemoteJobSubmitter
-    number: int = 0
+class Scene(Place):
+    """A place whose program can be struck at any of its steps."""
 
-    def made(self, script: str = ":") -> dict[str, object]:
-        """Work of its own, which leaves a line in a file of its own each time that it runs."""
-        self.number += 1
-        line = f"echo ran >>~/proof-{self.number}; {script}"
-        return self.jobs.create_settings(
-            None, None, "sh", ["-c", line], scheduler=self.machine.scheduler, shell="/bin/sh"
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.steps = Steps(self.machine.home)
 
-    def runs(self) -> int:
-        proof = self.machine.home / f"proof-{self.number}"
-        return len(proof.read_text().splitlines()) if proof.exists() else 0
-
-    def wait_over(self, token: str) -> None:
-        """Five minutes pass on the server for an action that is looked for."""
-        mark = self.machine.registry() / "actions" / token / "unsettled"
-        if mark.exists():
-            mark.write_text(f"{int(mark.read_text()) - 301}\n")
-
-    def waiting(self) -> list[str]:
-        """The names of the jobs of this account that the queue still holds."""
-        said = self.machine.shell.run("squeue -h -u $(id -u) -t PD -o %j 2>/dev/null").stdout.read()
-        return said.decode().split()
+    @property
+    def away(self) -> Path:
+        """Where the registry is while it has vanished."""
+        return self.machine.home / "away"
 
 
 @contextmanager
 def on(request: pytest.FixtureRequest, scheduler: str) -> Iterator[Scene]:
     machine: Machine = request.getfixturevalue("slurm_cluster" if scheduler == "slurm" else "server")
-    steps = Steps(machine.home)
-    with machine.submitter() as jobs:
-        yield Scene(machine, steps, jobs)
-        steps.disarm()
-
-
-Try = Callable[[], object]
-
-
-def submission(scene: Scene, token: str) -> tuple[Try, Callable[[], None]]:
-    before, made = set(scene.jobs.settings.list_keys()), scene.made()
-
-    def one_job() -> None:
-        (key,) = set(scene.jobs.settings.list_keys()) - before
-        until(scene.jobs, key, lambda state: state["status"] == "done")
-        assert scene.runs() == 1
-
-    return lambda: scene.jobs.submit_job(dict(made), action=token), one_job
-
-
-def resubmission(scene: Scene, token: str) -> tuple[Try, Callable[[], None]]:
-    first = str(scene.jobs.submit_job(scene.made("exit 3"))["jobid"])
-    hash_ = first.partition("_")[0]
-    until(scene.jobs, first, lambda state: state["status"] == "failed")
-
-    def one_more() -> None:
-        keys = [key for key in scene.jobs.settings.list_keys() if hash_ in key]
-        assert len(keys) == 2
-        until(scene.jobs, keys[1], lambda state: state["exit_code"] == 3)
-        assert scene.runs() == 2
-
-    return lambda: scene.jobs.resubmit_job(hash_, 1, action=token), one_more
-
-
-def cancelling(scene: Scene, token: str) -> tuple[Try, Callable[[], None]]:
-    jobid = str(scene.jobs.submit_job(scene.made("sleep 300"))["jobid"])
-    hash_ = jobid.partition("_")[0]
-    until(scene.jobs, jobid, lambda state: state["status"] == "running" and scene.runs() == 1)
-
-    def cancelled() -> None:
-        until(scene.jobs, jobid, lambda state: state["status"] == "cancelled")
-        assert scene.runs() == 1
-
-    return lambda: scene.jobs.cancel_job(hash_, 1, action=token), cancelled
-
-
-ACTIONS = {"submit": submission, "resubmit": resubmission, "cancel": cancelling}
+    scene = Scene(machine)
+    yield scene
+    scene.steps.disarm()
 
 
 def struck(scene: Scene, action: str, at: int | str, when: When, what: str = KILL) -> list[str]:
     """The action, its program struck at that step, and then again until it is settled; the steps that it had begun."""
-    token = str(uuid.uuid4())
+    token = new_token()
     act, is_so = ACTIONS[action](scene, token)
     scene.steps.arm(at, when, what)
     try:
-        act()
+        act(scene.jobs)
     except RemoteJobsError as error:
         assert str(error).endswith((".", "?"))
         assert not isinstance(error, ActionRefused)
     begun = scene.steps.done
     scene.steps.disarm()
+    if scene.away.exists():
+        scene.away.rename(scene.machine.registry())
     settle(scene, token, act)
     is_so()
     assert scene.waiting() == [], f"{action}, {when} step {at}: {begun[-1]}"
     return begun
-
-
-def settle(scene: Scene, token: str, act: Try, tries: int = 6) -> None:
-    for _again in range(tries):
-        try:
-            act()
-            return
-        except ActionUnknown:
-            scene.wait_over(token)
-            time.sleep(0.2)
-    act()
 
 
 # The steps of which each is the only witness of what was done before it, and what follows from it.
@@ -167,6 +97,37 @@ def test_at_every_step_the_server_may_die(
         print(f"{scheduler} {action} {when}: {steps} steps, {kills} kills")
 
 
+VANISH = f'mv "$HOME/.{APP}" "$HOME/away"'
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "action", "step"),
+    [
+        ("process", "cancel", "awk -v wrapper"),
+        ("slurm", "submit", "timeout 20 sbatch"),
+    ],
+)
+def test_a_registry_that_vanishes_between_two_steps_loses_no_action(
+    request: pytest.FixtureRequest, scheduler: str, action: str, step: str
+) -> None:
+    with on(request, scheduler) as scene:
+        struck(scene, action, step, "before", VANISH)
+        assert scene.steps.is_struck
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("action", ["resubmit", "cancel"])
+@pytest.mark.parametrize("scheduler", ["process", "slurm"])
+def test_at_every_step_the_registry_may_vanish(
+    request: pytest.FixtureRequest, scheduler: str, action: str
+) -> None:
+    with on(request, scheduler) as scene:
+        steps = len(struck(scene, action, 0, "before"))
+        for at in range(FROM, steps + 3, STEP):
+            struck(scene, action, at, "before", VANISH)
+
+
 # ---- a scheduler that does not say what it did ----
 
 TIMED_OUT = """\
@@ -196,7 +157,7 @@ def calls(scene: Scene) -> int:
 def test_a_job_that_was_taken_though_sbatch_timed_out_and_shows_late_is_not_submitted_again(
     slurm_scene: Scene,
 ) -> None:
-    token = str(uuid.uuid4())
+    token = new_token()
     act, is_so = submission(slurm_scene, token)
     slurm_scene.steps.stand_in("sbatch", TIMED_OUT)
     for name in ("squeue", "sacct"):
@@ -205,57 +166,57 @@ def test_a_job_that_was_taken_though_sbatch_timed_out_and_shows_late_is_not_subm
     hidden.touch()
     for _again in range(2):
         with pytest.raises(ActionUnknown, match="not submitted again before"):
-            act()
+            act(slurm_scene.jobs)
     assert calls(slurm_scene) == 1
     hidden.unlink()
-    act()
+    act(slurm_scene.jobs)
     assert calls(slurm_scene) == 1
     is_so()
 
 
 def test_a_job_that_was_not_taken_is_submitted_again_after_five_minutes(slurm_scene: Scene) -> None:
-    token = str(uuid.uuid4())
+    token = new_token()
     act, is_so = submission(slurm_scene, token)
     slurm_scene.steps.stand_in("sbatch", REFUSES_SILENTLY)
     for _again in range(2):
         with pytest.raises(ActionUnknown):
-            act()
+            act(slurm_scene.jobs)
     assert calls(slurm_scene) == 1
     slurm_scene.wait_over(token)
     with pytest.raises(ActionUnknown):
-        act()
+        act(slurm_scene.jobs)
     assert calls(slurm_scene) == 2
     slurm_scene.steps.no_stand_in("sbatch")
     slurm_scene.wait_over(token)
-    act()
+    act(slurm_scene.jobs)
     is_so()
 
 
 def test_a_submission_whose_request_outlives_its_sender_leaves_no_twin(slurm_scene: Scene) -> None:
-    token = str(uuid.uuid4())
+    token = new_token()
     act, is_so = submission(slurm_scene, token)
     slurm_scene.steps.stand_in("sbatch", ON_ITS_WAY)
     with pytest.raises(AnswerBroken):
-        act()
+        act(slurm_scene.jobs)
     with pytest.raises(ActionUnknown):
-        act()
+        act(slurm_scene.jobs)
     wait_until(lambda: slurm_scene.waiting(), "the request has arrived")
-    act()
+    act(slurm_scene.jobs)
     is_so()
     assert (calls(slurm_scene), slurm_scene.waiting()) == (1, [])
 
 
 def test_a_held_twin_of_an_overlapping_try_is_cancelled_by_the_next_one(slurm_scene: Scene) -> None:
-    token = str(uuid.uuid4())
+    token = new_token()
     act, is_so = submission(slurm_scene, token)
     slurm_scene.steps.arm("scontrol release")
     with pytest.raises(AnswerBroken):
-        act()
+        act(slurm_scene.jobs)
     slurm_scene.steps.disarm()
     letters = token.replace("-", "").translate(str.maketrans("0123456789abcdef", "abcdefghijklmnop"))[:10]
     name = f"sh.{letters}"
     twin = f"sbatch --hold --job-name={name} --output=/dev/null --wrap 'touch ~/twin-ran'"
     assert slurm_scene.machine.shell.run(twin).status == 0
-    act()
+    act(slurm_scene.jobs)
     is_so()
     assert slurm_scene.waiting() == []

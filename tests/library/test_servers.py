@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cluster.parts import mounted, need, wait_until
 from cluster.sshd import Sshd
-from library.machines import Machine, over_ssh, until
+from library.machines import Elsewhere, Machine, over_ssh, until
 from library.registries import APP, Folder, key_of, listing
 
 from remotejobs import ActionRefused, ActionUnknown, BadInput, RemoteJobsError, ServerProblem
@@ -138,27 +138,6 @@ def test_what_is_no_linux_is_told_so(server: Machine) -> None:
     with pytest.raises(ServerProblem, match="does not run Linux"):
         submit(jobs.submitter())
     assert not server.registry().exists()
-
-
-class Elsewhere:
-    """Runs commands as `user` in a mount namespace of their own, prepared by `mounts`. `fake` in the home comes first."""
-
-    def __init__(self, user: str, home: Path, mounts: str) -> None:
-        from remotejobs.shell import LocalShell
-
-        self._shell, self._user, self._home, self._mounts = LocalShell(), user, home, mounts
-
-    def run(self, command: str, *arguments: Any, **options: Any) -> Any:
-        inner = self._home / "command"
-        inner.write_text(f"cd; PATH={self._home}/fake:$PATH; {command}\n")
-        inner.chmod(0o755)
-        as_user = f"setpriv --reuid={self._user} --regid={self._user} --clear-groups env HOME={self._home} sh {inner}"
-        return self._shell.run(
-            f"exec unshare -m sh -c '{self._mounts} && exec {as_user}'", *arguments, **options
-        )
-
-    def __str__(self) -> str:
-        return "a server"
 
 
 # ---- the home and the registry ----

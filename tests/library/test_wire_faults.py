@@ -2,15 +2,15 @@
 
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from cluster.proxy import Direction, Fault, Kind, Proxy
 from cluster.sshd import Sshd
-from library.machines import APP, Machine, until
+from library.machines import APP, Machine
+from library.once import ACTIONS, Place, new_token, settle, submission
 
 from remotejobs import ActionUnknown, RemoteJobSubmitter
 from remotejobs.destination import Destination
@@ -24,40 +24,22 @@ SHORT = 1.5
 
 
 @dataclass
-class Scene:
-    """A server behind a faulty link, and the same one behind a good link; jobs there say in `proof` that they ran."""
+class Scene(Place):
+    """A server that is reached by a good link, and by one with a fault."""
 
-    server: Machine
-    sshd: Sshd
-    link: Proxy
-    number: int = 0
-
-    @property
-    def good(self) -> RemoteJobSubmitter:
-        return self.server.submitter()
+    sshd: Sshd = field(kw_only=True)
+    link: Proxy = field(kw_only=True)
 
     @contextmanager
     def faulty(self, fault: Fault | None) -> Iterator[RemoteJobSubmitter]:
         self.link.fault = fault
         line = f"[127.0.0.1]:{self.link.port} {self.sshd.host_key}"
-        where = Destination("127.0.0.1", self.link.port, self.server.home.owner())
+        where = Destination("127.0.0.1", self.link.port, self.machine.home.owner())
         seconds = SHORT if fault and fault.kind in ENDLESS else PATIENCE
         keys = {"keys": [self.sshd.key], "allow_agent": False, "look_for_keys": False, "known_hosts": []}
         with Impatient(where, **keys, extra_host_keys=[line], connect_timeout=seconds) as shell:
             shell.seconds = seconds
             yield RemoteJobSubmitter(APP, shell=shell)
-
-    def submitted(self, script: str) -> str:
-        self.number += 1
-        made = self.good.create_settings(
-            None, None, "sh", ["-c", f"echo ran >>~/proof-{self.number}; {script}"], scheduler="process"
-        )
-        return str(self.good.submit_job(made)["jobid"])
-
-    def runs(self) -> int:
-        """How many times the latest job's program began."""
-        proof = self.server.home / f"proof-{self.number}"
-        return len(proof.read_text().splitlines()) if proof.exists() else 0
 
 
 class Impatient(SSHShell):
@@ -72,58 +54,13 @@ class Impatient(SSHShell):
 @pytest.fixture
 def scene(server: Machine, sshd: Sshd) -> Iterator[Scene]:
     with Proxy(sshd.port) as link:
-        yield Scene(server, sshd, link)
-
-
-Try = Callable[[RemoteJobSubmitter], object]
-
-
-def submission(scene: Scene) -> tuple[Try, Callable[[], None]]:
-    scene.number += 1
-    token, number, before = str(uuid.uuid4()), scene.number, set(scene.good.settings.list_keys())
-    made = scene.good.create_settings(
-        None, None, "sh", ["-c", f"echo ran >>~/proof-{number}"], scheduler="process"
-    )
-
-    def one_job() -> None:
-        (key,) = set(scene.good.settings.list_keys()) - before
-        until(scene.good, key, lambda state: state["status"] == "done")
-        assert scene.runs() == 1
-
-    return lambda jobs: jobs.submit_job(dict(made), action=token), one_job
-
-
-def resubmission(scene: Scene) -> tuple[Try, Callable[[], None]]:
-    first, token = scene.submitted("exit 3"), str(uuid.uuid4())
-    hash_ = first.partition("_")[0]
-    until(scene.good, first, lambda state: state["ended"])
-
-    def one_more() -> None:
-        assert [key for key in scene.good.settings.list_keys() if hash_ in key] == [first, f"{hash_}_2"]
-        until(scene.good, f"{hash_}_2", lambda state: state["exit_code"] == 3)
-        assert scene.runs() == 2
-
-    return lambda jobs: jobs.resubmit_job(hash_, 1, action=token), one_more
-
-
-def cancelling(scene: Scene) -> tuple[Try, Callable[[], None]]:
-    jobid, token = scene.submitted("sleep 300"), str(uuid.uuid4())
-    hash_ = jobid.partition("_")[0]
-    until(scene.good, jobid, lambda _: scene.runs() == 1)
-
-    def cancelled() -> None:
-        state = scene.good.check_state(hash_, 1, False)
-        assert (state["status"], scene.runs()) == ("cancelled", 1)
-
-    return lambda jobs: jobs.cancel_job(hash_, 1, action=token), cancelled
-
-
-ACTIONS = {"submit": submission, "resubmit": resubmission, "cancel": cancelling}
+        yield Scene(server, sshd=sshd, link=link)
 
 
 def attempt(scene: Scene, action: str, fault: Fault | None) -> None:
     """The action over a link with this fault, then over a good one until its outcome is known."""
-    act, is_so = ACTIONS[action](scene)
+    token = new_token()
+    act, is_so = ACTIONS[action](scene, token)
     began = time.monotonic()
     with scene.faulty(fault) as jobs:
         try:
@@ -134,13 +71,7 @@ def attempt(scene: Scene, action: str, fault: Fault | None) -> None:
     limit = SHORT if fault and fault.kind in ENDLESS else PATIENCE
     assert time.monotonic() - began < 2 * limit + 2
     assert fault is None or scene.link.is_struck or fault.at > scene.link.passed[fault.direction]
-    for _again in range(5):
-        try:
-            act(scene.good)
-            break
-        except ActionUnknown:
-            time.sleep(0.3)
-    act(scene.good)
+    settle(scene, token, act)
     is_so()
 
 
@@ -171,7 +102,7 @@ def test_the_same_action_over_a_good_link_settles_it(
 
 
 def test_a_slow_link_is_no_broken_one(scene: Scene) -> None:
-    act, is_so = submission(scene)
+    act, is_so = submission(scene, new_token())
     with scene.faulty(Fault("throttle", "from", 0, 0.02)) as jobs:
         act(jobs)
     is_so()
