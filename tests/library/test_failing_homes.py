@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster.parts import need, wait_until
+from cluster.parts import mounted, need, wait_until
 from cluster.quota import QuotaDisk
 from library.machines import APP, Elsewhere, Machine, until
 from library.once import Place, new_token, settle
@@ -32,16 +32,12 @@ def few_bytes(machine: Machine, size: int) -> Iterator[Room]:
 
 
 def _small_disk(machine: Machine, limit: str, enough: str) -> Iterator[Room]:
-    need("mount", "mount", root=True)
     path, owner = machine.registry(), machine.home.stat()
     path.mkdir()
     options = f"{limit},mode=700,uid={owner.st_uid},gid={owner.st_gid}"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(path)], check=True)
-    try:
+    with mounted(path, "-t", "tmpfs", "-o", options, "small"):
         yield lambda: subprocess.run(["mount", "-o", f"remount,{enough}", str(path)], check=True) and None
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-        path.rmdir()
+    path.rmdir()
 
 
 @contextmanager
