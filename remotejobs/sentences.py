@@ -26,7 +26,12 @@ OUTCOMES = {
     "absent": "~/.{app} is not there on {server} now, so nothing was done yet.",
     "unreadable": "The record of this job cannot be read on {server} now, so nothing was done yet.",
     "queue-silent": "The scheduler did not answer, so nothing was done yet.",
-    "elsewhere": "This job runs on another cluster or login node of this home, not on the one that answered. Name that server.",
+    "elsewhere": "This job belongs to {text}, and {server} leads to another cluster or login node of the same home. Nothing was "
+    "done; ask for it over a server that leads there.",
+    "begun-elsewhere": "It was begun on {text}, another cluster or login node of the same home as {server}. Only there can it be "
+    "settled, so nothing more was done here.",
+    "begun-long-ago": "It was begun more than 7 days ago by the server's clock, and is not gone on with. Whether it was submitted "
+    "is not known.",
     "no-job": "There is no record of this job on {server}.",
     "not-submitted": "Its submission is not finished yet.",
     "bad-words": "The request was not understood.",

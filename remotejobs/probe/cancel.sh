@@ -6,7 +6,7 @@ cancels() {
   IFS=$NL
   for _line in $cancels; do
     unset IFS
-    check_cancel $_line || settled $_uuid $_state $_key "$_id" $_code
+    check_cancel $_line || settled $_uuid $_state $_key "$_id" $_code $_text
     IFS=$NL
   done
   unset IFS
@@ -35,7 +35,7 @@ cancel_targets() {
 
 # check_cancel UUID APP KEY SENT: 0 when it goes to the scheduler (it is in $_told then), else the outcome is set.
 check_cancel() {
-  _uuid=$1 _key=$3 _id=- _state=refused _code=no-job
+  _uuid=$1 _key=$3 _id=- _state=refused _code=no-job _text=
   is_uuid "$1" && is_key "$3" || return 1
   # A registry that is not there, or cannot be read, may be there again: only one that was read has no such job.
   enter "$2"
@@ -48,7 +48,7 @@ check_cancel() {
   fi
   eval "_asked=\${asked_$f_scheduler:-1} _cluster=\${cluster_$f_scheduler:--} _answer=\${answer_$f_scheduler:-}"
   _id=$f_id _state=unknown _code=queue-silent
-  [ "$_cluster" = - ] || [ "$_cluster" = "$f_cluster" ] || { _state=refused _code=elsewhere; return 1; }
+  [ "$_cluster" = - ] || [ "$_cluster" = "$f_cluster" ] || { _state=refused _code=elsewhere _text=$f_cluster; return 1; }
   [ "$_asked" = 0 ] && was_asked "$3" || return 1
   # A mark of having told it, as far as the disk lets us: whoever comes next knows, and a process is killed then.
   _sent=$4
@@ -62,9 +62,10 @@ check_cancel() {
   _told="$_told$1 $2 $f_scheduler $f_id $3 ${f_sid:--} ${f_start_ticks:--} ${f_boot:--} $_sent $f_attempt$NL"
 }
 
-# was_asked KEY: whether the answer of its scheduler speaks of the job at all. Only then it can lack it.
+# was_asked KEY: whether the queue's answer speaks of the job at all. Only then it can lack it.
 was_asked() {
-  printf '%s\n' "$_answer" | awk -F '|' -v id="$f_id" -v key="$1" 'NF > 3 && ($3 == id || $3 == key) { found = 1 } END { exit !found }'
+  printf '%s\n' "$_answer" | awk -F '|' -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '
+    ($1 == "q" || $1 == "n") && ($3 == key || $3 == id && $(NF == 13 ? 5 : NF) == submitted) { found = 1 } END { exit !found }'
 }
 
 # ended_by_itself KEY: its last attempt left the exit code 0, so whatever we told the scheduler came too late.
@@ -73,8 +74,7 @@ ended_by_itself() { grep -qsx code=0 "facts/$1.exit.$f_attempt"; }
 # is_live KEY: whether the answer of its scheduler lists it as not ended; the id alone is not believed, it may be another job's.
 is_live() {
   printf '%s\n' "$_answer" | "${f_scheduler}_live" |
-    awk -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '
-      $1 == key || $1 == id && ($2 > 1 ? $3 + 0 >= submitted + 0 : $3 == submitted) { found = 1 } END { exit !found }'
+    awk -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '$1 == key || $1 == id && $3 == submitted { found = 1 } END { exit !found }'
 }
 
 # still_live: whether any job that was told to end is still listed.

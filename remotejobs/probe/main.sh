@@ -78,10 +78,19 @@ resubmission() {
   case $? in 1) settled "$1" unknown - - absent; return ;; 2) settled "$1" unknown - - "$trouble"; return ;; esac
   kept "$3"
   case $? in
-    0) submission "$1" "$2" "${3%_*}" "$(member scheduler)" "$4" ;;
+    0) belongs_here "$1" "$3" && submission "$1" "$2" "${3%_*}" "$(member scheduler)" "$4" ;;
     1) settled "$1" refused - - no-job ;;
     *) settled "$1" unknown - - unreadable ;;
   esac
+}
+
+# belongs_here UUID KEY: whether the job that is to run again is of this cluster or host; else that is the outcome. What was
+# begun goes on, wherever it was.
+belongs_here() {
+  is_uuid "$1" && [ ! -d "actions/$1" ] || return 0
+  _origin=$(ran_at "$2") _kind=$(member scheduler)
+  [ -n "$_origin" ] && is_kind "$_kind" && here "$_kind" && _here=$("${_kind}_cluster" 2>/dev/null) || return 0
+  [ "$_origin" = "$_here" ] || { settled "$1" refused - - elsewhere "$_origin"; return 1; }
 }
 
 answers() {

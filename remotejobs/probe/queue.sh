@@ -52,19 +52,19 @@ keep() {
     printf '=answer\n%s\n=open\n%s' "$answer" "$open"; } |
     awk -v kind="$1" -v cluster="$cluster" -v now="$asked_at" -v tab="$TAB" '
       /^=(endings|answer|open)$/ { part = $0; next }
-      part == "" { if ($2 == 1 || !($1 in live)) live[$1] = $2; since[$1] = $3 }
-      part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* /, "", line); ending[$1, $2] = line }
+      part == "" { live[$1 " " $3] = 1 }
+      part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* [^ ]* /, "", line); ending[$1 " " $3, $2] = line }
       part == "=answer" && $1 == "accounting" { accounting = $2 }
       # Not to be there is a line as well: a job that was not asked about has none.
-      part == "=answer" && ($0 ~ /^n\|/ || $0 ~ /^q\|[^|]*\|[^|]*\|gone\|/) { split($0, word, "|"); absent[word[3]] = 1 }
+      part == "=answer" && ($0 ~ /^n\|/ || $0 ~ /^q\|[^|]*\|[^|]*\|gone\|/) { n = split($0, word, "|"); absent[word[3] " " word[n]] = 1 }
       part == "=open" && $1 == kind && $2 == cluster {
         app = $3; exited = $4; gone = $5; id = $6; submitted = $7; a = $8; key = $9
-        if (key in live) next  # a batch system of ours that is asked by key, since its ids (pids) come again
-        if ((id in live) && (live[id] > 1 ? since[id] + 0 >= submitted + 0 : since[id] == submitted)) next
-        # The last attempt that accounting knows; an earlier one of the same id has its own fact.
-        for (e = a; (id, e + 1) in ending; e++);
-        if ((id, e) in ending) { print app tab key ".sched." e tab "source=" (ending[id, e] ~ /^q/ ? "queue" : "accounting") tab "line=" ending[id, e] tab "time=" now; next }
-        if (accounting == "failed" || !(id in absent) && !(key in absent)) next  # it may be known, or come back
+        job = id " " submitted; named = key " " submitted  # processes are told by key, since pids come again
+        if ((job in live) || (named in live)) next
+        # The last attempt that accounting knows; an earlier one of the same job has its own fact.
+        for (e = a; (job, e + 1) in ending; e++);
+        if ((job, e) in ending) { print app tab key ".sched." e tab "source=" (ending[job, e] ~ /^q/ ? "queue" : "accounting") tab "line=" ending[job, e] tab "time=" now; next }
+        if (accounting == "failed" || !(job in absent) && !(named in absent)) next  # it may be known, or come back
         if (gone == "-") print app tab key ".gone." a tab "time=" now
         # Nothing more will be said of it: there is no accounting, or it has kept silent for an hour.
         if (exited && (accounting != "complete" || gone != "-" && now - gone > 3600))

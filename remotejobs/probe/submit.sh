@@ -13,22 +13,42 @@ submission() {
 submit_steps() {
   is_uuid "$1" && is_hash "$3" && is_kind "$4" || { code=bad-words; return; }
   case $5 in '' | *[!0-9]*) code=bad-words; return ;; esac
-  [ $((NOW - $5)) -lt 604800 ] || { code=too-old; return; }
-  make "$2" || { code=$trouble; return; }
-  [ ! -d "actions/$1" ] || state=unknown  # an earlier try may have done it: from here on nothing refuses it but the scheduler
-  here "$4" || { code=no-scheduler; return; }
   act=actions/$1 hash=$3 kind=$4
+  enter "$2" && earlier_try && return
+  [ $((NOW - $5)) -lt 604800 ] || { code=too-old; [ "$state" = refused ] || code=begun-long-ago; return; }
+  make "$2" || { code=$trouble; return; }
+  here "$kind" || { code=no-scheduler; return; }
+  place=$("${kind}_cluster" 2>/dev/null) && [ -n "$place" ] || { state=unknown code=cannot-look; return; }
   mkdir "$act" 2>/dev/null
   [ -d "$act" ] || { code=full; return; }
-  [ ! -r "$act/refused" ] || { state=refused code=scheduler-refused text=$(head -n 1 "$act/refused"); return; }
   claim_key || { code=full; state=unknown; return; }
   [ "${key%_*}" = "$hash" ] || { state=refused code=other-work; return; }
-  lay_out || { code=full; state=unknown; return; }
   state=unknown
+  # What was begun on another cluster or login node of this home cannot be looked for here.
+  [ "${begun_at:-$place}" = "$place" ] || { code=begun-elsewhere text=$begun_at; return; }
+  lay_out || { code=full; return; }
   "submit_$([ "$kind" = process ] && echo process || echo held)"
 }
 
-# claim_key: $key becomes the key that this action has got, now or in an earlier try.
+# earlier_try: whether one of this action came to its end, with the outcome set. What one has begun is not refused any more: it
+# goes on, or is not known.
+earlier_try() {
+  [ -d "$act" ] || return 1
+  state=unknown
+  if [ -r "$act/refused" ]; then state=refused code=scheduler-refused text=$(head -n 1 "$act/refused"); return 0; fi
+  read_key && [ "${key%_*}" = "$hash" ] && read_id "$key" && { [ "$kind" = process ] || [ -e "$act/released" ]; } || { key=-; return 1; }
+  id=$f_id state=done code=submitted
+}
+
+# read_key: $key and $begun_at, as this action's first claim has them.
+read_key() {
+  begun_at=
+  { IFS= read -r key && { IFS= read -r begun_at || :; }; } 2>/dev/null <"$act/key" || { key=-; return 1; }
+  case $begun_at in *[!A-Za-z0-9._-]*) begun_at= ;; esac
+  is_key "$key" || { key=-; return 1; }
+}
+
+# claim_key: $key becomes the key that this action has got, now or in an earlier try, and $begun_at the cluster (or host) of that.
 claim_key() {
   _n=
   [ -r sealed ] && [ -x sealed ] || return 1  # or a sealed number could be used twice
@@ -44,12 +64,12 @@ claim_key() {
       else return 1
       fi
     done
-    printf '%s\n' "${hash}_$_n" >"$act/key.$WORD" && IFS= read -r key <"$act/key.$WORD" && [ "$key" = "${hash}_$_n" ] && ln "$act/key.$WORD" "$act/key" 2>/dev/null
+    printf '%s\n' "${hash}_$_n" "$place" >"$act/key.$WORD" && { IFS= read -r key && IFS= read -r _at; } <"$act/key.$WORD" &&
+      [ "$key $_at" = "${hash}_$_n $place" ] && ln "$act/key.$WORD" "$act/key" 2>/dev/null
     rm -f "$act/key.$WORD"
     [ -s "$act/key" ] || { rmdir "runs/${hash}_$_n"; return 1; }  # a full disk: the number is not used up
   fi
-  IFS= read -r key <"$act/key" 2>/dev/null || { key=-; return 1; }
-  is_key "$key" || { key=-; return 1; }
+  read_key || return 1
   [ -z "$_n" ] || [ "$key" = "${hash}_$_n" ] || rmdir "runs/${hash}_$_n" 2>/dev/null
   [ -d "runs/$key" ] || mkdir "runs/$key"
 }
@@ -126,16 +146,22 @@ submit_held() {
   name=$(member name | tr -cd 'A-Za-z0-9._+-' | cut -c 1-40)
   held=${name:-job}.$(printf '%s' "$uuid" | tr -d - | tr 0-9a-f a-p | cut -c 1-10)
   # On a home that several clusters share, a try may be continued on another one.
-  if read_id "$key" && [ "$f_cluster" != "$("${kind}_cluster" 2>/dev/null)" ]; then code=elsewhere; return; fi
+  if read_id "$key" && [ "$f_cluster" != "$place" ]; then code=begun-elsewhere text=$f_cluster; return; fi
   # Also where the id is recorded: a try that was killed, or that runs at the same time, may have left a twin.
   _found=$("${kind}_find" "$held" 2>/dev/null) || { code=cannot-look; return; }
   if ! read_id "$key"; then
     [ -n "$_found" ] || hand_over || return
     keep_settings && record_id $_found || { code=full; return; }
-    [ "$f_cluster" = "$("${kind}_cluster" 2>/dev/null)" ] || { code=elsewhere; return; }
+    [ "$f_cluster" = "$place" ] || { code=begun-elsewhere text=$f_cluster; return; }
   fi
   id=$f_id
-  _twins=$(printf '%s\n' "$_found" | awk -v id="$id" 'NF && $1 != id { print $1 }')
+  # An id of the past (of an earlier try, or out of accounting) may be another job's by now.
+  case $NL$_found$NL in
+    *"$NL$id $f_submitted listed$NL"*) ;;
+    *) "${kind}_waits" "$id" "$f_submitted"
+      case $? in 0) ;; 1) state=done code=submitted acted=yes; return ;; *) code=cannot-look; return ;; esac ;;
+  esac
+  _twins=$(printf '%s\n' "$_found" | awk -v id="$id" '$3 == "listed" && $1 != id { print $1 }')
   [ -z "$_twins" ] || printf '%s\n' "$_twins" | "${kind}_cancel" "$held" >/dev/null 2>&1
   if [ ! -e "$act/released" ]; then
     "${kind}_release" "$id" "$(member name)" >/dev/null 2>&1 || { code=not-released; return; }
@@ -179,8 +205,8 @@ unsettle() { date +%s >"$act/unsettled.$WORD" && mv -f "$act/unsettled.$WORD" "$
 
 # record_id ID SUBMITTED ...: the first writer wins; f_id is what was recorded.
 record_id() {
-  [ -n "$2" ] && _cluster=$("${kind}_cluster" 2>/dev/null) || return 1
-  printf 'scheduler=%s\ncluster=%s\nhost=%s\nid=%s\nsubmitted=%s\nincarnation=%s\naction=%s\nend\n' "$kind" "$_cluster" "$HOST" \
+  [ -n "$2" ] || return 1
+  printf 'scheduler=%s\ncluster=%s\nhost=%s\nid=%s\nsubmitted=%s\nincarnation=%s\naction=%s\nend\n' "$kind" "$place" "$HOST" \
     "$1" "$2" "$(printf '%s' "$uuid" | tr -d - | cut -c 1-16)" "$uuid" >"$act/id.$WORD"
   is_whole "$act/id.$WORD" && ln "$act/id.$WORD" "facts/$key.id" 2>/dev/null
   rm -f "$act/id.$WORD"
@@ -200,15 +226,26 @@ submit_process() {
   id=$f_id state=done code=submitted acted=yes
 }
 
+# out_of_batch FILE: a sealed file's text.
+out_of_batch() {
+  set +f
+  for _batch in sealed/*.gz; do gzip -dc <"$_batch"; done 2>/dev/null | awk -v head="file $1" '
+    $0 == head { on = 1; next } on && substr($0, 1, 1) == "|" { print substr($0, 2); next } on { exit }'
+  set -f
+}
+
+# ran_at KEY: the cluster (or host) that the job was submitted on; nothing if that is not known.
+ran_at() {
+  if read_id "$1"; then printf '%s\n' "$f_cluster"
+  elif was_sealed "$1"; then out_of_batch "$1.id" | sed -n 's/^cluster=\([A-Za-z0-9._-]*\)$/\1/p'
+  fi
+}
+
 # kept KEY: $document becomes what was asked then, from its file or from a sealed batch, without its jobid. 1: there is
 # none, 2: it cannot be read.
 kept() {
   if [ -f "settings/$1.json" ]; then document=$(cat "settings/$1.json" 2>/dev/null)
-  elif was_sealed "$1"; then
-    set +f
-    document=$(for _batch in sealed/*.gz; do gzip -dc <"$_batch"; done 2>/dev/null | awk -v head="file $1.json" '
-      $0 == head { on = 1; next } on && substr($0, 1, 1) == "|" { print substr($0, 2); next } on { exit }')
-    set -f
+  elif was_sealed "$1"; then document=$(out_of_batch "$1.json")
   else return 1
   fi
   case $document in '{'*'}') ;; *) return 2 ;; esac

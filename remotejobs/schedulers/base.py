@@ -31,6 +31,7 @@ class Row:
     state: JobState
     evidence: Evidence
     submitted: int | None = None
+    first: int | None = None  # when the job itself was submitted, where the line says so beside a later attempt's time
     attempt: int = 1
     reason: str = ""
     raw: str = ""
@@ -92,7 +93,9 @@ class Scheduler(ABC):
         submitted = whole(identity.get("submitted"))
         if submitted is None or row.submitted is None:
             return False
-        return row.submitted == submitted if row.attempt == 1 or row.absent else row.submitted >= submitted
+        if row.first is not None or row.attempt == 1:
+            return submitted == (row.submitted if row.first is None else row.first)
+        return row.submitted >= submitted
 
 
 # ---- what goes into a header, checked ----

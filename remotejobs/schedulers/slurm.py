@@ -123,10 +123,10 @@ def _absent(fields: Sequence[str]) -> Row | None:
 
 
 def _row(kind: str, fields: Sequence[str]) -> Row | None:
-    """ID ATTEMPT SUBMIT STATE EXIT START END LIMIT PARTITION NODES REASON; `kind` is q (queue) or a (accounting)."""
-    if kind not in ("q", "a") or len(fields) != _FIELDS - 2:
+    """ID ATTEMPT SUBMIT STATE EXIT START END LIMIT PARTITION NODES REASON [FIRST]; `kind` is q (queue) or a (accounting)."""
+    if kind not in ("q", "a") or len(fields) not in (_FIELDS - 2, _FIELDS - 1):
         return None
-    job_id, number, submit, words, status, start, end, limit, partition, nodes, reason = fields
+    job_id, number, submit, words, status, start, end, limit, partition, nodes, reason, *first = fields
     attempt, submitted, word = whole(number, 99999), whole(submit), words.split(" ")[0]
     if whole(job_id) is None or not attempt or submitted is None or not _STATE.match(word):
         return None
@@ -144,6 +144,7 @@ def _row(kind: str, fields: Sequence[str]) -> Row | None:
         state=state,
         evidence=Evidence.QUEUE if kind == "q" else Evidence.ACCOUNTING,
         submitted=submitted,
+        first=whole(first[0]) if first else None,
         attempt=attempt,
         reason=why,
         raw=words if kind == "a" or reason in _NOTHING else f"{words} {reason}",

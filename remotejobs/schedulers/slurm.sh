@@ -1,17 +1,19 @@
 # Slurm's verbs on the server, for probe.sh. POSIX sh and awk; runs with LC_ALL=C, TZ=UTC, `set -f`, $WORD and $BOUND set.
 #
 # The lines of slurm_query, one shape for queue (q) and accounting (a), fields as Slurm prints them, times since 1970:
-#   q|WORD|ID|ATTEMPT|SUBMIT|STATE|EXIT|START|END|LIMIT|PARTITION|NODES|REASON
+#   q|WORD|ID|ATTEMPT|SUBMIT|STATE|EXIT|START|END|LIMIT|PARTITION|NODES|REASON[|SUBMITTED]
 #   n|WORD|ID|SUBMITTED        asked about, and the queue does not list it (a job without any line was not asked about)
 #   accounting complete|none|failed|unasked
+# SUBMIT is of the attempt. Where our job was submitted at another time its own one stands at the end: several jobs of ours may
+# have had the same id.
 #
 # What was found out on real clusters, and why it is done like this:
 # - Only `squeue -O` has the number of restarts. Separators in -O came with 20.02, fixed columns are in every version
-#   (squeue cuts each field to its width), so the columns are cut by position. No name, path or comment is asked for:
-#   a newline in one of them would forge a row. That is also why `Command` is no second witness of who a job is; (cluster,
-#   id, submit time) is exact, and costs nothing.
-# - A requeue moves the submit time and counts the restarts up; accounting keeps a row per attempt, each with its own submit
-#   time. So attempt 1 must have our submit time to the second, a later one must have a later time.
+#   (squeue cuts each field to its width), so the columns are cut by position. No name, path or comment is asked for with
+#   them: a newline in one would forge a row. (cluster, id, submit time) is exact, and costs nothing.
+# - A requeue counts the restarts up and moves the submit time, not both at once; accounting keeps a row per attempt, each with
+#   its own submit time. So a row that is not the first of ours to the second may be a later attempt of ours, or another job
+#   that was given the same id: the path of its script tells, asked for only then, in lines that carry our word.
 # - `SLURM_TIME_FORMAT=%s` makes every command print seconds since 1970: no zone, no summer time.
 # - `mine` in an accounting line's REASON: the one who cancelled it is the user whose job it is.
 # - A dead slurmctld costs squeue 10 s, and a frozen one costs scontrol as much: hence the short bounds on that, which comes first.
@@ -74,40 +76,60 @@ slurm_date='function day(seconds,   z, era, doe, yoe, doy, mp, y, m) {
     m = mp < 10 ? mp + 3 : mp - 9; if (m <= 2) y++
     return sprintf("%04d-%02d-%02d", y, m, doy - int((153 * mp + 2) / 5) + 1) }'
 
-# The open jobs, then the queue: their rows, what the queue lacks, and as the last line whom accounting is to be asked about:
-# "ask SINCE IDS IDS ...", 200 ids to a command. Ends 0 if the queue answer is complete.
+# The open jobs, the scripts of those in doubt, then the queue: their rows, what the queue lacks, and as the last line whom
+# accounting is to be asked about: "ask SINCE IDS IDS ...", 200 ids to a command. Ends 0 if the queue answer is complete.
+# 2: the last line names the ids whose scripts have to be known first.
 slurm_queue_rows="$slurm_words$slurm_columns$slurm_date"'
-  !queue && $0 == "--" { queue = 1; next }
-  !queue { if ($1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/) { order[++n] = $1 " " $2; since[$1] = since[$1] " " $2 " " }; next }
+  part < 2 && $0 == "--" { part++; next }
+  !part { if ($1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/) { order[++n] = $1 " " $2; key[$1 " " $2] = $4; mine[$1, ++count[$1]] = $2 }; next }
+  part == 1 { if (split($0, told, "|") == 3 && told[1] == word) script[told[2]] = told[3]; next }
   $1 == "status" { status = $2; next }
   $0 == "" { next }
   !cut_row() { odd++; next }
-  !(id in since) { next }
-  attempt == 1 && !index(since[id], " " submit " ") { next }  # the id was used again, for another job
-  { live = !(state in over || state in perhaps); count = split(since[id], mine, " ")
-    for (i = 1; i <= count; i++) if (attempt == 1 ? mine[i] == submit : mine[i] + 0 <= submit + 0) {
-      listed[id " " mine[i]] = 1; if (live) alive[id " " mine[i]] = 1 }
+  !(id in count) { next }
+  { first = ""
+    if (attempt == 1 && (id " " submit) in key) first = submit
+    else if (!asked_scripts) { doubts = doubts (doubts == "" ? "" : ",") id; next }
+    else if (!(id in script)) { unseen[id] = 1; next }  # it went before it could be asked
+    else for (i = 1; i <= count[id]; i++) if (is_of(script[id], key[id " " mine[id, i]])) first = mine[id, i]
+    if (first == "") next  # the id was used again, for another job
+    listed[id " " first] = 1; if (!(state in over || state in perhaps)) alive[id " " first] = 1
     print "q|" word "|" id "|" attempt "|" submit "|" state "|" column(57, 12) "|" column(69, 20) "|" column(89, 20) "|" \
-      column(109, 16) "|" column(125, 64) "|" column(189, 64) "|" column(253, 80) }
+      column(109, 16) "|" column(125, 64) "|" column(189, 64) "|" column(253, 80) (first == submit ? "" : "|" first) }
+  function is_of(path, key,   end) { end = "/runs/" key "/script"; return length(path) > length(end) && substr(path, length(path) - length(end) + 1) == end }
   END {
     if (status != "0" || odd) { print "ask"; exit 1 }
+    if (doubts != "") { print "doubt " doubts; exit 2 }
     for (i = 1; i <= n; i++) { split(order[i], job, " ")
-      if (!(order[i] in listed)) print "n|" word "|" job[1] "|" job[2]
+      if (!(order[i] in listed) && !(job[1] in unseen)) print "n|" word "|" job[1] "|" job[2]
       if (order[i] in alive) continue
       if (earliest == "" || job[2] + 0 < earliest + 0) earliest = job[2]
       ids = ids (asked++ % 200 ? "," : " ") job[1] }
     print "ask" (asked ? " " day(earliest - 86400) ids : "") }'
 
 slurm_query() {
-  _open=$(cat)
-  _queue=$({ printf '%s\n--\n' "$_open"
-    slurm_up && slurm_squeue
-    printf '\nstatus %s\n' $?; } | awk -v word="$WORD" "$slurm_queue_rows") || { slurm_say "${_queue%ask*}"; echo accounting unasked; return 1; }
+  _open=$(cat) _scripts= _doubts=
+  _listed=$(slurm_up && slurm_squeue; printf '\nstatus %s\n' $?)
+  _queue=$(slurm_rows); _status=$?
+  if [ $_status = 2 ]; then
+    _doubts=${_queue##*doubt }
+    _scripts=$(slurm_scripts "$_doubts")
+    _queue=$(slurm_rows); _status=$?
+  fi
+  [ $_status = 0 ] || { slurm_say "${_queue%ask*}"; echo accounting unasked; return 1; }
   _ask=${_queue##*"$slurm_nl"}
   slurm_say "${_queue%"$_ask"}"
   if [ "$_ask" = ask ]; then echo accounting unasked; else slurm_accounting ${_ask#ask }; fi
   return 0
 }
+
+slurm_rows() { printf '%s\n--\n%s\n--\n%s\n' "$_open" "$_scripts" "$_listed" | awk -v word="$WORD" -v asked_scripts="$_doubts" "$slurm_queue_rows"; }
+
+# slurm_scripts IDS: "WORD|ID|PATH" of each. A job of this user could put a line break into its path, but does not know the word.
+slurm_scripts() (
+  slurm_clean
+  $BOUND squeue -h -a -t all -u "$(id -u)" -j "$1" -o "$WORD|%A|%o" </dev/null 2>/dev/null
+)
 
 slurm_say() { [ -z "$1" ] || printf '%s\n' "${1%"$slurm_nl"}"; }
 
@@ -130,17 +152,19 @@ slurm_no_accounting() { case $(slurm_config AccountingStorageType) in accounting
 slurm_sacct() (
   slurm_clean
   ${BOUND% *} 10 sacct -n -P -X -D "$@" </dev/null 2>/dev/null \
-    --format=JobIDRaw,Submit,State,ExitCode,Start,End,Timelimit,Partition,NodeList
+    --format=JobIDRaw,Submit,State,ExitCode,Start,End,Timelimit,Partition,NodeList,UID
 )
 
 # One row per attempt, in whatever order. They are numbered by their submit times, from the one that is ours to the second,
 # and as long as the one before may come again and the next follows it: a requeue is submitted when the attempt before it
-# ends, or once its nodes let it go (600 s). After a plain end, or later, the same id is another job.
+# ends, or once its nodes let it go (600 s). After a plain end, or later, or where it is the first of another job of ours or
+# somebody else's, the same id is another job.
 slurm_accounting_rows="$slurm_words"'
   !rows && $0 == "--" { rows = 1; next }
-  !rows { split($0, job, " "); order[++n] = job[1] " " job[2]; next }
+  !rows { split($0, job, " "); order[++n] = job[1] " " job[2]; begins[job[1], job[2]] = 1; next }
   $0 ~ /^status / { if ($0 != "status 0") failed = 1; next }
-  NF == 9 && $1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ {
+  NF == 10 && $1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ {
+    if ($10 != uid && $10 != 0) next
     if (!(($1, $2) in row)) { at = ++count[$1]; while (at > 1 && time[$1, at - 1] + 0 > $2 + 0) { time[$1, at] = time[$1, at - 1]; at-- }; time[$1, at] = $2 }
     row[$1, $2] = $0; next }
   $0 != "" { failed = 1 }
@@ -149,28 +173,33 @@ slurm_accounting_rows="$slurm_words"'
       for (k = 1; k <= count[id]; k++) {
         if (!attempt && time[id, k] != job[2]) continue
         $0 = row[id, time[id, k]]
-        if (attempt && end ~ /^[0-9]+$/ && $2 - end > 600) break
+        if (attempt && (end ~ /^[0-9]+$/ && $2 - end > 600 || (id, $2) in begins)) break
         attempt++; end = $6
-        print "a|" word "|" id "|" attempt "|" $2 "|" $3 "|" $4 "|" $5 "|" $6 "|" $7 "|" $8 "|" $9 "|" ($3 == "CANCELLED by " uid ? "mine" : "")
+        print "a|" word "|" id "|" attempt "|" $2 "|" $3 "|" $4 "|" $5 "|" $6 "|" $7 "|" $8 "|" $9 "|" \
+          ($3 == "CANCELLED by " uid ? "mine" : "") ($2 == job[2] ? "" : "|" job[2])
         split($3, first, " "); if (first[1] in over) break } }
     exit failed }'
 
-# An attempt that was requeued has an ending once a later one has.
+# slurm_endings: "ID ATTEMPT SUBMITTED LINE", the latest attempt first. An attempt that was requeued has an ending once a later
+# one has. The queue forgets soon: where accounting does not answer, its word is kept. There a job that comes back by itself
+# is listed as completing and then as waiting, never as preempted or failed with its node: what is, is over.
 slurm_endings() {
   awk -F '|' -v word="$WORD" -v now="${NOW:-$(date +%s)}" "$slurm_words"'
-    $1 == "accounting none" { none = 1 }
-    ($1 == "q" || $1 == "a") && $2 == word && NF == 13 { line[++n] = $0 }
+    $1 == "accounting complete" { complete = 1 }
+    ($1 == "q" || $1 == "a") && $2 == word && (NF == 13 || NF == 14) { line[++n] = $0 }
     END { for (i = n; i; i--) {
-        $0 = line[i]; split($6, first, " ")
-        if ($1 == "q" && !none) continue
-        ended = first[1] in over || ((first[1] in perhaps) && ($9 !~ /^[0-9]+$/ || now - $9 > 900)) || ($1 == "a" && later == $3)
+        $0 = line[i]; split($6, first, " "); job = $3 " " (NF == 14 ? $14 : $5)
+        if ($1 == "q" && complete) continue
+        ended = first[1] in over || ((first[1] in perhaps) && ($1 == "q" || $9 !~ /^[0-9]+$/ || now - $9 > 900)) || ($1 == "a" && later == job)
         if (!ended) continue
-        later = $3; text = $1; for (k = 3; k <= NF; k++) text = text "|" $k
-        print $3, $4, text } }'
+        later = job; text = $1; for (k = 3; k <= NF; k++) text = text "|" $k
+        print $3, $4, (NF == 14 ? $14 : $5), text } }'
 }
 
+# slurm_live: "ID ATTEMPT SUBMITTED" of each that has not ended.
 slurm_live() {
-  awk -F '|' -v word="$WORD" "$slurm_words"' $1 == "q" && $2 == word && NF == 13 && !($6 in over || $6 in perhaps) { print $3, $4, $5 }'
+  awk -F '|' -v word="$WORD" "$slurm_words"' $1 == "q" && $2 == word && (NF == 13 || NF == 14) && !($6 in over || $6 in perhaps) {
+    print $3, $4, (NF == 14 ? $14 : $5) }'
 }
 
 # slurm_all_live: $answer says at a glance that every job it was asked about lives, so it proves nothing new: accounting is
@@ -181,13 +210,13 @@ slurm_all_live() { case $answer in *'accounting unasked') ;; *) return 1 ;; esac
 # A name that Slurm's lists of names take for one name.
 slurm_name() { case $1 in '' | *[!A-Za-z0-9._+-]*) return 1 ;; esac; }
 
-# slurm_find NAME: by exact name. With a list of states, sacct shows what was cancelled while held, which it else omits.
+# slurm_find NAME: "ID SUBMITTED listed" of the queue's, else "ID SUBMITTED" of accounting's, by exact name. With a list of states, sacct shows what was cancelled while held, which it else omits.
 # Of this user's jobs alone: another could give a job of theirs this name. What accounting keeps under a wrong user is
 # missed; a job that is looked for by name was never released, so that it cannot have run, and none runs twice.
 slurm_find() {
   slurm_name "$1" && slurm_up || return 1
   _queue=$({ slurm_squeue --name="$1"; printf '\nstatus %s\n' $?; } | awk "$slurm_columns"'
-    $1 == "status" { status = $2; next } $0 == "" { next } cut_row() { print id, submit; next } { odd = 1 } END { exit status != 0 || odd }') || return 1
+    $1 == "status" { status = $2; next } $0 == "" { next } cut_row() { print id, submit, "listed"; next } { odd = 1 } END { exit status != 0 || odd }') || return 1
   [ -z "$_queue" ] || { printf '%s\n' "$_queue"; return 0; }
   _rows=$(slurm_sacct -u "$(id -u)" --name="$1" -S "$(slurm_day_before 8)" -E now -s CA,CD,F,TO,NF,BF,PR,RQ,DL,OOM,PD,R,S) || { slurm_no_accounting; return; }
   printf '%s\n' "$_rows" | awk -F '|' '$1 ~ /^[0-9]+$/ && $2 ~ /^[0-9]+$/ && (!($1 in first) || $2 + 0 < first[$1] + 0) { first[$1] = $2 }
@@ -219,6 +248,12 @@ slurm_sentence() {
   awk -v what="$1" '{ sub(/^[a-z]+: (error: )?/, ""); sub(/^Batch job submission failed: /, ""); gsub(/[\001-\037\177]/, " "); gsub(/ +$/, "") }
     $0 != "" && length(text) < 300 { text = text (text == "" ? "" : text ~ /[.:]$/ ? " " : "; ") $0 }
     END { if (text == "") text = "no reason was given"; text = substr(text, 1, 400); print what ": " text (text ~ /[.!?]$/ ? "" : ".") }'
+}
+
+# slurm_waits ID SUBMITTED: whether the queue lists this very job, first attempt. 2: it did not answer.
+slurm_waits() {
+  { slurm_up && slurm_squeue; printf '\nstatus %s\n' $?; } | awk -v of="$1 $2" "$slurm_columns"'
+    $1 == "status" { status = $2; next } cut_row() && id " " submit == of { found = 1 } END { exit status != "0" ? 2 : !found }'
 }
 
 # slurm_release ID NAME: its own name first (or the token stands in %x file names), then the release. A job that is past

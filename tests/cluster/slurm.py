@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -40,7 +41,11 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+# Its jobs make way for those of the other one, and start again later.
+PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 """
 
 WITH_ACCOUNTING = """\
@@ -82,9 +87,17 @@ class Slurm:
     partition = "main"
 
     def __init__(
-        self, folder: Path, sshd: Sshd, *, accounting: bool = True, cluster: str = "testbed"
+        self,
+        folder: Path,
+        sshd: Sshd,
+        *,
+        accounting: bool = True,
+        cluster: str = "testbed",
+        settings: Mapping[str, object] | None = None,
     ) -> None:
+        """`settings`: lines of slurm.conf that are to be otherwise (MaxJobId, MinJobAge, ...)."""
         self.folder, self.sshd, self.accounting, self.cluster = folder, sshd, accounting, cluster
+        self.settings = dict(settings or {})
         self.conf = folder / "slurm.conf"
         self.env = {"SLURM_CONF": str(self.conf), "PATH": SYSTEM_PATH}
         self.daemons: dict[str, Daemon] = {}
@@ -93,8 +106,9 @@ class Slurm:
     def start(self) -> None:
         for name in ("munge", "mysql", "state", "spool"):
             (self.folder / name).mkdir(parents=True)
-        text = CONFIG + (WITH_ACCOUNTING if self.accounting else WITHOUT_ACCOUNTING)
-        self.conf.write_text(self._fill(text))
+        text = self._fill(CONFIG + (WITH_ACCOUNTING if self.accounting else WITHOUT_ACCOUNTING))
+        kept = [line for line in text.splitlines() if line.partition("=")[0] not in self.settings]
+        self.conf.write_text("\n".join([*kept, *(f"{n}={v}" for n, v in self.settings.items()), ""]))
         self._start_munge()
         if self.accounting:
             self._start_mariadb()

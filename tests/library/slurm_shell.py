@@ -53,6 +53,9 @@ class Recorded:
             if (self.case / name).exists():
                 self.says(name, (self.case / name).read_text())
         self.says("id", f"{self.uid}\n")
+        self.scripts = folder / "scripts"
+        scripts = self.case / "scripts"
+        self.scripts.write_text(scripts.read_text() if scripts.exists() else "")
         if awk:
             (folder / "awk").symlink_to(str(shutil.which(awk)))
 
@@ -60,7 +63,8 @@ class Recorded:
         (self.folder / f"{command}.out").write_text(output)
         script = self.folder / command
         script.write_text(
-            f'#!/bin/sh\necho {command} "$@" >>{self.asked}\ncat {self.folder}/{command}.out\nexit {status}\n'
+            f'#!/bin/sh\necho {command} "$@" >>{self.asked}\ncase $* in *%o) cat {self.folder}/scripts; exit ;; esac\n'
+            f"cat {self.folder}/{command}.out\nexit {status}\n"
         )
         script.chmod(0o755)
 

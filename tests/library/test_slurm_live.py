@@ -98,7 +98,7 @@ def test_a_held_job_is_found_by_its_name_runs_under_its_own_once_released_and_is
     assert verb("slurm_release", id_, "x").returncode == 0  # it is past waiting
     answer = verb("slurm_query", data=job).stdout
     (ending,) = verb("slurm_endings", data=answer).stdout.splitlines()
-    assert ending.startswith(f"{id_} 1 a|{id_}|1|")
+    assert ending.startswith(f"{id_} 1 {job.split()[1]} a|{id_}|1|")
     assert verb("slurm_live", data=answer).stdout == ""
 
 
@@ -106,13 +106,13 @@ def test_a_job_is_found_by_its_exact_name_in_every_state(verb: Verb, slurm: Clus
     job = submitted(verb, "exact.name", "sleep 60")
     id_, submit = job.split()[:2]
     assert verb("slurm_find", "exact.nam").stdout == ""
-    assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit}\n"  # held
+    assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit} listed\n"  # held
     slurm.run("scontrol", "release", id_)
     reaches(verb, job, JobState.RUNNING)
-    assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit}\n"
+    assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit} listed\n"
     assert verb("slurm_cancel", data=f"{id_}\n").returncode == 0
     row = reaches(verb, job, JobState.CANCELLED)
-    assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit}\n"
+    assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit} listed\n"
     assert (row.evidence.value, row.reason) == ("accounting", "by_user")
 
 
@@ -251,7 +251,7 @@ def test_a_frozen_controller_is_noticed_soon_and_nothing_is_said_to_be_gone(
     assert verb("slurm_cluster").stdout == f"{slurm.cluster}\n"
 
 
-def test_a_silent_accounting_leaves_the_queue_whole(verb: Verb, slurm: Cluster) -> None:
+def test_a_silent_accounting_leaves_the_queue_whole_and_its_word_is_kept(verb: Verb, slurm: Cluster) -> None:
     job = released(verb, "silent.x", "exit 0")
     reaches(verb, job, JobState.DONE)
     slurm.daemons["slurmdbd"].freeze()
@@ -263,7 +263,7 @@ def test_a_silent_accounting_leaves_the_queue_whole(verb: Verb, slurm: Cluster) 
     first, last = answer.stdout.splitlines()
     assert first.startswith(f"q|{WORD}|{job.split()[0]}|1|")
     assert last == "accounting failed"
-    assert verb("slurm_endings", data=answer.stdout).stdout == ""
+    assert verb("slurm_endings", data=answer.stdout).stdout.endswith(first.replace(f"{WORD}|", "") + "\n")
 
 
 def test_without_accounting_the_queues_own_finished_rows_are_the_endings(
@@ -277,8 +277,8 @@ def test_without_accounting_the_queues_own_finished_rows_are_the_endings(
     answer = verb("slurm_query", data=job).stdout
     assert answer.endswith("\naccounting none\n")
     (ending,) = verb("slurm_endings", data=answer).stdout.splitlines()
-    assert ending.startswith(f"{job.split()[0]} 1 q|")
-    kept = Slurm().read_ending(ending.split(" ", 2)[2])
+    assert ending.startswith(f"{job.split()[0]} 1 {job.split()[1]} q|")
+    kept = Slurm().read_ending(ending.split(" ", 3)[3])
     assert kept is not None
     assert (kept.state, kept.exit_code) == (JobState.FAILED, 4)
 

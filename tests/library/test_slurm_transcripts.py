@@ -52,8 +52,8 @@ def _as_words(row: Row) -> list[str]:
 def test_sh_and_python_agree_on_which_lines_are_endings(case: str) -> None:
     text = (TRANSCRIPTS / case / "query").read_text()
     printed = run("slurm_endings", data=text, now=LONG_AFTER).stdout.splitlines()
-    kept = {line.split(" ", 2)[2] for line in printed}
-    none = "accounting none" in text
+    kept = {line.split(" ", 3)[3] for line in printed}
+    complete = "accounting complete" in text
     tops: dict[str, int] = {}
     for line in kept:
         row = Slurm().read_ending(line)
@@ -62,7 +62,7 @@ def test_sh_and_python_agree_on_which_lines_are_endings(case: str) -> None:
     for line in lines_of(case):
         bare = line.replace(f"|{WORD}", "", 1)
         row = Slurm().read_ending(bare)
-        if line.startswith("q|") and not none:
+        if line.startswith("q|") and complete:
             assert bare not in kept
         elif row is not None:
             assert bare in kept
@@ -76,7 +76,7 @@ def test_sh_and_python_agree_on_which_lines_are_endings(case: str) -> None:
 def test_sh_and_python_agree_on_which_jobs_the_queue_lists_as_living(case: str) -> None:
     printed = run("slurm_live", data=(TRANSCRIPTS / case / "query").read_text()).stdout.splitlines()
     rows = [row for row in rows_of(case) if row.listed]
-    assert sorted(printed) == sorted(f"{row.id} {row.attempt} {row.submitted}" for row in rows)
+    assert sorted(printed) == sorted(f"{row.id} {row.attempt} {row.first or row.submitted}" for row in rows)
 
 
 def test_sh_and_python_know_the_same_words() -> None:
@@ -98,7 +98,7 @@ def test_sh_and_python_know_the_same_words() -> None:
 def test_what_may_come_back_counts_as_over_only_after_a_while() -> None:
     line = f"a|{WORD}|7|1|1000|PREEMPTED|0:0|1000|2000|1:00|main|n1|\naccounting complete\n"
     assert run("slurm_endings", data=line, now=2000 + 60).stdout == ""
-    assert run("slurm_endings", data=line, now=2000 + 901).stdout.startswith("7 1 a|7|1|1000|PREEMPTED|")
+    assert run("slurm_endings", data=line, now=2000 + 901).stdout.startswith("7 1 1000 a|7|1|1000|PREEMPTED|")
 
 
 @pytest.mark.parametrize("command", ["squeue", "sacct"])
@@ -169,7 +169,55 @@ def test_an_id_that_was_given_to_another_job_is_not_ours(tmp_path: Path) -> None
     """The same ids, as if ours had been submitted a day earlier: neither queue nor accounting speaks of them."""
     recorded = Recorded(tmp_path, "ended")
     earlier = [line.split() for line in recorded.open.splitlines()]
+    recorded.scripts.write_text("".join(f"{WORD}|{words[0]}|/home/me/mine.sh\n" for words in earlier))
     data = "".join(f"{words[0]} {int(words[1]) - 86400} 1 {words[3]}\n" for words in earlier)
     answer = run("slurm_query", data=data, env=recorded.env)
     kinds = [line[:2] for line in answer.stdout.splitlines()]
     assert kinds == ["n|"] * len(earlier) + ["ac"]
+
+
+OLD, NEW = "a" * 32 + "_1", "b" * 32 + "_1"
+SCRIPT = f"{WORD}|37|/home/me/.app/runs/{{key}}/script\n"
+
+
+@pytest.mark.parametrize(("script", "whose"), [(SCRIPT.format(key=OLD), 0), (SCRIPT.format(key=NEW), 1)])
+def test_of_two_jobs_that_got_the_same_id_a_later_attempt_is_of_the_one_whose_script_runs(
+    script: str, whose: int, tmp_path: Path
+) -> None:
+    recorded = Recorded(tmp_path, "living")
+    recorded.scripts.write_text(script)
+    recorded.says("sacct", "")
+    submits = ["1795545100", "1795545519"]
+    answer = run("slurm_query", data=f"37 {submits[0]} 1 {OLD}\n37 {submits[1]} 1 {NEW}\n", env=recorded.env)
+    row, absent, _accounting = answer.stdout.splitlines()
+    assert row.startswith(f"q|{WORD}|37|2|") and row.endswith(f"|{submits[whose]}")
+    assert absent == f"n|{WORD}|37|{submits[1 - whose]}"
+    assert run("slurm_live", data=answer.stdout).stdout == f"37 2 {submits[whose]}\n"
+
+
+@pytest.mark.parametrize("script", ["", f"{'f' * 16}|37|/home/me/.app/runs/{OLD}/script\n"])
+def test_where_nobody_says_whose_attempt_it_is_nothing_is_said(script: str, tmp_path: Path) -> None:
+    """Neither that it lives (a cancel would stop it) nor that it is gone."""
+    recorded = Recorded(tmp_path, "living")
+    recorded.scripts.write_text(script)
+    recorded.says("sacct", "")
+    answer = run("slurm_query", data=f"37 1795545519 1 {OLD}\n", env=recorded.env)
+    assert answer.stdout == "accounting complete\n"
+
+
+@pytest.mark.parametrize("line", ["7|2100|COMPLETED|0:0|2100|2200|1:00|main|n1|1002", "7|2100|COMPLETED|0:0|2100|2200|1:00|main|n1|1001"])
+def test_the_next_job_with_the_id_of_one_whose_node_failed_is_no_second_attempt(line: str, tmp_path: Path) -> None:
+    """Somebody else's, and another one of ours: within the time in which a second attempt would come."""
+    recorded = Recorded(tmp_path, "ended")
+    recorded.says("squeue", "")
+    recorded.says("sacct", f"7|1000|NODE_FAIL|0:0|1000|2000|1:00|main|n1|1001\n{line}\n")
+    ours = f"7 1000 1 {OLD}\n" + (f"7 2100 1 {NEW}\n" if line.endswith("1001") else "")
+    rows = [line.split("|") for line in run("slurm_query", data=ours, env=recorded.env).stdout.splitlines()]
+    told = [(row[3], row[4], row[5]) for row in rows if row[0] == "a"]
+    assert told == [("1", "1000", "NODE_FAIL"), ("1", "2100", "COMPLETED")][: ours.count("\n")]
+
+
+def test_two_jobs_that_had_the_same_id_keep_an_ending_each() -> None:
+    lines = "".join(f"a|{WORD}|7|1|{at}|{word}|0:0|{at}|{at}|1:00|main|n1|\n" for at, word in ((1000, "FAILED"), (2000, "COMPLETED")))
+    said = run("slurm_endings", data=lines + "accounting complete\n").stdout.splitlines()
+    assert [line.split("|")[0] + line.split("|")[4] for line in said] == ["7 1 2000 aCOMPLETED", "7 1 1000 aFAILED"]
