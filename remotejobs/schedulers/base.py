@@ -31,7 +31,9 @@ class Row:
     state: JobState
     evidence: Evidence
     submitted: int | None = None
-    first: int | None = None  # when the job itself was submitted, where the line says so beside a later attempt's time
+    first: int | None = (
+        None  # when the job itself was submitted, where the line says so beside a later attempt's time
+    )
     attempt: int = 1
     reason: str = ""
     raw: str = ""

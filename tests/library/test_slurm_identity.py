@@ -1,6 +1,6 @@
 """A job is known by cluster, id and submit time: on real Slurms that give ids again, requeue, preempt, lose nodes, and forget."""
 
-import os
+import functools
 import signal
 import time
 import uuid
@@ -15,12 +15,12 @@ from cluster.parts import base_folder, need, wait_until
 from cluster.slurm import Slurm
 from cluster.sshd import Account, Sshd
 from conftest import ACCOUNTING_COMMANDS, SLURM_COMMANDS
-from library.machines import APP, Machine, over_ssh, until
+from library.machines import APP, over_ssh, until
 
 from remotejobs import RemoteJobSubmitter
 
-IDS = 9  # it counts from 1 to this
-SHORT_OF_MEMORY = {"FirstJobId": 1, "MaxJobId": IDS + 1, "MinJobAge": 2}
+IDS = 40  # it counts from 1 to this
+SHORT_OF_MEMORY = {"FirstJobId": 1, "MaxJobId": IDS + 1, "MinJobAge": 1}
 
 
 @dataclass
@@ -41,17 +41,24 @@ class Forgetful:
 
     def states(self, id_: str) -> str:
         """What its queue says of an id: state and restarts; empty once it has forgotten it."""
-        rows = self.slurm.run("squeue", "-h", "-a", "-t", "all", "-O", "jobid:9,state:20,restartcnt:9").splitlines()
+        rows = self.slurm.run(
+            "squeue", "-h", "-a", "-t", "all", "-O", "jobid:9,state:20,restartcnt:9"
+        ).splitlines()
         return next((" ".join(row.split()[1:]) for row in rows if row.split()[0] == id_), "")
 
     def forgets(self, id_: str) -> None:
         wait_until(lambda: not self.states(id_), f"Slurm to forget job {id_}", 40)
 
     def count_on_to(self, id_: str) -> None:
-        """The next job gets this id."""
-        before = int(id_) - 1 or IDS
-        while self._held() != str(before):
-            pass
+        """The next job gets this id: those between are taken by jobs that are cancelled at once."""
+        hold = "sbatch --parsable --hold -o /dev/null --wrap true"
+        before, last = int(id_) - 1 or IDS, 0
+        while last != before:
+            count = (before - last) % IDS if last else 1
+            burnt = self.slurm.run(
+                "sh", "-c", f"for i in $(seq {count}); do {hold}; done; scancel -u root"
+            ).split()
+            last = int(burnt[-1])
 
     def another(self, id_: str, user: str | None = None, *options: str) -> None:
         """A job of nobody's record with this very id, running."""
@@ -68,18 +75,21 @@ class Forgetful:
             jobs = RemoteJobSubmitter(APP, shell=shell)
             return jobs.check_states(jobs.settings.list_keys())
 
-    def _held(self) -> str:
-        id_ = self.slurm.run("sbatch", "--parsable", "--hold", "-o", "/dev/null", "--wrap", "true").strip()
-        self.slurm.run("scancel", id_)
-        return id_
+
+WITH = pytest.param(True, id="with accounting")
+WITHOUT = pytest.param(False, id="without accounting")
+ALSO_WITH = pytest.param(True, id="with accounting", marks=pytest.mark.soak)
+on = functools.partial(pytest.mark.parametrize, "slurm", indirect=True)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["with accounting", "without accounting"])
+@pytest.fixture(scope="module")
 def slurm(request: pytest.FixtureRequest) -> Iterator[Slurm]:
     need("Slurm", *SLURM_COMMANDS, *(ACCOUNTING_COMMANDS if request.param else ()), root=True)
     with base_folder("forgetful") as folder:
         sshd = Sshd(folder / "sshd")
-        cluster = Slurm(folder / "slurm", sshd, accounting=request.param, cluster="forgetful", settings=SHORT_OF_MEMORY)
+        cluster = Slurm(
+            folder / "slurm", sshd, accounting=request.param, cluster="forgetful", settings=SHORT_OF_MEMORY
+        )
         try:
             sshd.start()
             cluster.start()
@@ -103,12 +113,24 @@ def key(submitted: dict[str, Any]) -> tuple[str, int]:
     return hash_, int(n)
 
 
-@pytest.mark.parametrize("whose", ["our own", "somebody else's"])
+OURS, THEIRS = "our own", "somebody else's"
+
+
+@pytest.mark.parametrize(
+    ("slurm", "whose"),
+    [
+        pytest.param(False, OURS, id="without accounting, our own"),
+        pytest.param(True, THEIRS, id="with accounting, somebody else's"),
+        pytest.param(False, THEIRS, id="without accounting, somebody else's", marks=pytest.mark.soak),
+        pytest.param(True, OURS, id="with accounting, our own", marks=pytest.mark.soak),
+    ],
+    indirect=["slurm"],
+)
 def test_the_next_job_with_the_same_id_is_not_taken_for_ours_and_not_cancelled(
     forgetful: Forgetful, whose: str
 ) -> None:
     """Also when it was requeued, so that its submit time alone would pass for one of a later attempt of ours."""
-    user = forgetful.account.user if whose == "our own" else forgetful.slurm.sshd.user
+    user = forgetful.account.user if whose == OURS else forgetful.slurm.sshd.user
     ours = forgetful.submit("exit 3")
     id_ = ours["scheduler_id"]
     forgetful.another(id_, user)
@@ -125,6 +147,7 @@ def test_the_next_job_with_the_same_id_is_not_taken_for_ours_and_not_cancelled(
     until(forgetful.jobs, f"{hash_}_{n}", lambda state: state["status"] == "failed")
 
 
+@on(argvalues=[ALSO_WITH, WITHOUT])
 def test_two_jobs_of_ours_that_got_the_same_id_have_an_end_each(forgetful: Forgetful) -> None:
     """Nobody looked before both had ended or lived: the answer speaks of both under one id."""
     first = forgetful.submit("exit 4")
@@ -140,6 +163,7 @@ def test_two_jobs_of_ours_that_got_the_same_id_have_an_end_each(forgetful: Forge
     assert told == {first["jobid"]: "failed", second["jobid"]: "cancelled"}
 
 
+@on(argvalues=[ALSO_WITH, WITHOUT])
 def test_somebody_elses_job_under_the_name_of_our_action_is_not_taken_for_ours(forgetful: Forgetful) -> None:
     action = str(uuid.uuid4())
     token = action.replace("-", "").translate(str.maketrans("0123456789abcdef", "abcdefghijklmnop"))[:10]
@@ -156,7 +180,10 @@ def test_somebody_elses_job_under_the_name_of_our_action_is_not_taken_for_ours(f
 RUNS_AGAIN = "[ -e ~/{0} ] && exit 0; touch ~/{0}; sleep 300"
 
 
-def test_what_is_requeued_or_preempted_opens_again_and_the_first_exit_file_ends_nothing(forgetful: Forgetful) -> None:
+@on(argvalues=[ALSO_WITH, WITHOUT])
+def test_what_is_requeued_or_preempted_opens_again_and_the_first_exit_file_ends_nothing(
+    forgetful: Forgetful,
+) -> None:
     requeued = forgetful.submit(RUNS_AGAIN.format("requeued"))
     preempted = forgetful.submit(RUNS_AGAIN.format("preempted"), partition="low", cores=6)
     both = {requeued["jobid"], preempted["jobid"]}
@@ -168,10 +195,12 @@ def test_what_is_requeued_or_preempted_opens_again_and_the_first_exit_file_ends_
         *((status, 1) for status in ("running", "finishing", "queued", "held")),
         *((status, 2) for status in ("running", "finishing", "queued", "held", "submitted", "done")),
     }
-    codes = {name: (forgetful.registry / "facts" / f"{name}.exit.1").read_text() for name in both}
-    assert all(code.startswith("code=143\n") for code in codes.values()), "the first attempts left a note each"
+    notes = [forgetful.registry / "facts" / f"{name}.exit.1" for name in both]
+    assert all(note.exists() for note in notes), "the first attempts left a note each"
     fresh = forgetful.fresh()
-    assert {(fresh[name]["status"], fresh[name]["attempt"], fresh[name]["exit_code"]) for name in both} == {("done", 2, 0)}
+    assert {(fresh[name]["status"], fresh[name]["attempt"], fresh[name]["exit_code"]) for name in both} == {
+        ("done", 2, 0)
+    }
     assert forgetful.jobs.check_state(*key(urgent), False)["attempt"] == 1
 
 
@@ -188,19 +217,26 @@ def run(forgetful: Forgetful, jobids: set[str], status: str, attempt: int) -> se
     try:
         wait_until(there, f"{status}, attempt {attempt}", 60)
     except TimeoutError as error:
-        raise AssertionError(f"told: {told}; queue: {forgetful.slurm.run('squeue', '-a', '-t', 'all')}") from error
+        raise AssertionError(
+            f"told: {told}; queue: {forgetful.slurm.run('squeue', '-a', '-t', 'all')}"
+        ) from error
     return told
 
 
-def test_what_took_the_wrapper_along_is_known_also_to_who_comes_when_slurm_has_forgotten(forgetful: Forgetful) -> None:
-    """A kill that nothing could note, and a node that failed; a job that may start again does."""
-    killed = forgetful.submit("sleep 301")
+@on(argvalues=[ALSO_WITH, WITHOUT])
+def test_what_took_the_wrapper_along_is_known_also_to_who_comes_when_slurm_has_forgotten(
+    forgetful: Forgetful,
+) -> None:
+    """A kill that nothing could note, seen and unseen, and a node that failed; a job that may start again does."""
+    killed, unseen = forgetful.submit("sleep 301"), forgetful.submit("sleep 303")
     on_the_node = forgetful.submit("sleep 302", extra=["--no-requeue"])
     comes_back = forgetful.submit(RUNS_AGAIN.format("node-failed"))
-    run(forgetful, {killed["jobid"], on_the_node["jobid"], comes_back["jobid"]}, "running", 1)
+    run(forgetful, {job["jobid"] for job in (killed, unseen, on_the_node, comes_back)}, "running", 1)
+    wait_until(lambda: (forgetful.account.home / "node-failed").exists(), "the program runs")
     kill_whole(forgetful, killed["jobid"])
     until(forgetful.jobs, killed["jobid"], lambda state: state["status"] == "failed")
-    wait_until(lambda: (forgetful.account.home / "node-failed").exists(), "the program runs")
+    kill_whole(forgetful, unseen["jobid"])
+    forgetful.forgets(unseen["scheduler_id"])
     node = forgetful.slurm.run("sinfo", "-h", "-o", "%n").strip()
     forgetful.slurm.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     until(forgetful.jobs, on_the_node["jobid"], lambda state: state["status"] == "failed")
@@ -208,13 +244,25 @@ def test_what_took_the_wrapper_along_is_known_also_to_who_comes_when_slurm_has_f
     run(forgetful, {comes_back["jobid"]}, "done", 2)
     for gone in (killed, on_the_node):
         forgetful.forgets(gone["scheduler_id"])
-    fresh = forgetful.fresh()
-    told = {name: (fresh[of["jobid"]]["status"], fresh[of["jobid"]]["reason"]) for name, of in
-            {"killed": killed, "node": on_the_node}.items()}
-    assert told == {"killed": ("failed", "signal"), "node": ("failed", "node")}
-    assert fresh[killed["jobid"]]["exit_code"] == 137
-    witness = "accounting" if forgetful.slurm.accounting else "queue"
-    assert {fresh[of["jobid"]]["evidence"] for of in (killed, on_the_node)} <= {witness, "accounting"}
+    states = forgetful.fresh()
+    assert told(states[killed["jobid"]]) == ("failed", "signal", 137)
+    assert told(states[on_the_node["jobid"]])[:2] == ("failed", "node")
+    if forgetful.slurm.accounting:
+        assert told(states[unseen["jobid"]]) == ("failed", "signal", 137)
+    else:
+        is_lost_after_two_minutes(forgetful, unseen["jobid"])
+
+
+def told(state: dict[str, Any]) -> tuple[object, ...]:
+    return state["status"], state["reason"], state["exit_code"]
+
+
+def is_lost_after_two_minutes(forgetful: Forgetful, jobid: str) -> None:
+    """Nobody looked before Slurm forgot it, and there is no accounting: it settles, and is lost with the reason."""
+    assert forgetful.fresh()[jobid]["settling"]
+    gone = forgetful.registry / "facts" / f"{jobid}.gone.1"
+    gone.write_text(f"time={int(time.time()) - 121}\nend\n")
+    assert told(forgetful.fresh()[jobid]) == ("lost", "no_trace", None)
 
 
 def kill_whole(forgetful: Forgetful, jobid: str) -> None:
@@ -225,37 +273,14 @@ def kill_whole(forgetful: Forgetful, jobid: str) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def test_while_accounting_is_stopped_the_queues_word_is_kept_before_it_forgets(forgetful: Forgetful) -> None:
-    if not forgetful.slurm.accounting:
-        pytest.skip("there is none here")
-    killed = forgetful.submit("sleep 303")
-    run(forgetful, {killed["jobid"]}, "running", 1)
-    accounting = forgetful.slurm.daemons["slurmdbd"]
-    accounting.freeze()
-    try:
-        kill_whole(forgetful, killed["jobid"])
-        until(forgetful.jobs, killed["jobid"], lambda state: state["status"] == "failed")
-        forgetful.forgets(killed["scheduler_id"])
-        state = forgetful.fresh()[killed["jobid"]]
-    finally:
-        accounting.thaw()
-    assert (state["status"], state["reason"], state["evidence"]) == ("failed", "signal", "queue")
-
-
-def test_what_left_the_queue_unseen_is_looked_for_and_then_lost_with_the_reason(forgetful: Forgetful) -> None:
-    """Its wrapper was killed and nobody looked in time: only accounting could tell."""
+@on(argvalues=[WITH])
+def test_while_accounting_is_away_the_queues_word_is_kept_before_it_forgets(forgetful: Forgetful) -> None:
+    """The last one here: accounting stays away."""
     killed = forgetful.submit("sleep 304")
-    until(forgetful.jobs, killed["jobid"], lambda state: state["status"] == "running")
+    run(forgetful, {killed["jobid"]}, "running", 1)
+    forgetful.slurm.daemons["slurmdbd"].stop()
     kill_whole(forgetful, killed["jobid"])
+    until(forgetful.jobs, killed["jobid"], lambda state: state["status"] == "failed")
     forgetful.forgets(killed["scheduler_id"])
-    if forgetful.slurm.accounting:
-        assert forgetful.fresh()[killed["jobid"]]["reason"] == "signal"
-        return
-    state = forgetful.jobs.check_state(*key(killed), False)
-    assert (state["status"], state["settling"]) == ("running", True)
-    gone = forgetful.registry / "facts" / f"{killed['jobid']}.gone.1"
-    assert gone.exists()
-    gone.write_text(f"time={int(time.time()) - 121}\nend\n")  # two minutes pass
-    os.utime(gone)
     state = forgetful.fresh()[killed["jobid"]]
-    assert (state["status"], state["reason"], state["evidence"]) == ("lost", "no_trace", "inferred")
+    assert (told(state), state["evidence"]) == (("failed", "signal", 137), "queue")

@@ -205,8 +205,13 @@ def test_where_nobody_says_whose_attempt_it_is_nothing_is_said(script: str, tmp_
     assert answer.stdout == "accounting complete\n"
 
 
-@pytest.mark.parametrize("line", ["7|2100|COMPLETED|0:0|2100|2200|1:00|main|n1|1002", "7|2100|COMPLETED|0:0|2100|2200|1:00|main|n1|1001"])
-def test_the_next_job_with_the_id_of_one_whose_node_failed_is_no_second_attempt(line: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    ["7|2100|COMPLETED|0:0|2100|2200|1:00|main|n1|1002", "7|2100|COMPLETED|0:0|2100|2200|1:00|main|n1|1001"],
+)
+def test_the_next_job_with_the_id_of_one_whose_node_failed_is_no_second_attempt(
+    line: str, tmp_path: Path
+) -> None:
     """Somebody else's, and another one of ours: within the time in which a second attempt would come."""
     recorded = Recorded(tmp_path, "ended")
     recorded.says("squeue", "")
@@ -218,6 +223,12 @@ def test_the_next_job_with_the_id_of_one_whose_node_failed_is_no_second_attempt(
 
 
 def test_two_jobs_that_had_the_same_id_keep_an_ending_each() -> None:
-    lines = "".join(f"a|{WORD}|7|1|{at}|{word}|0:0|{at}|{at}|1:00|main|n1|\n" for at, word in ((1000, "FAILED"), (2000, "COMPLETED")))
+    lines = "".join(
+        f"a|{WORD}|7|1|{at}|{word}|0:0|{at}|{at}|1:00|main|n1|\n"
+        for at, word in ((1000, "FAILED"), (2000, "COMPLETED"))
+    )
     said = run("slurm_endings", data=lines + "accounting complete\n").stdout.splitlines()
-    assert [line.split("|")[0] + line.split("|")[4] for line in said] == ["7 1 2000 aCOMPLETED", "7 1 1000 aFAILED"]
+    assert [line.split("|")[0] + line.split("|")[4] for line in said] == [
+        "7 1 2000 aCOMPLETED",
+        "7 1 1000 aFAILED",
+    ]
