@@ -43,6 +43,26 @@ class Outcome:
 
 
 @dataclass(slots=True)
+class Cleaned:
+    """What a cleaning did; `more`: there is more to do. `keys` are those that a dry run would seal."""
+
+    records: int = 0
+    folders: int = 0  # run folders that were moved to the trash
+    emptied: int = 0  # run folders that were removed from it
+    more: bool = False
+    keys: list[JobKey] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a pruning deleted; `more`: there was no time to look at all batches."""
+
+    records: int = 0
+    batches: int = 0
+    more: bool = False
+
+
+@dataclass(slots=True)
 class Queue:
     """What one scheduler on that server said last: its lines, as its .sh printed them."""
 
@@ -159,6 +179,8 @@ class Answer:
     schedulers: list[str] = field(default_factory=list)  # of the question "detect"
     claimed: int = 0  # of the question "claimed": the highest n of that work
     text: str | None = None  # of the question "look", base64
+    cleaned: dict[str, Cleaned] = field(default_factory=dict)  # by app; one that is missing here is unknown
+    pruned: dict[str, Pruned] = field(default_factory=dict)
     spool: BinaryIO | None = None
 
     def close(self) -> None:

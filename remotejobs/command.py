@@ -1,6 +1,7 @@
 """The `remotejobs` command: the same functions, for a shell. Results go to stdout, everything else to stderr."""
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import click
 
 from remotejobs import terminal
+from remotejobs.described import described
 from remotejobs.destination import Destination
 from remotejobs.errors import ActionUnknown, BadInput, RemoteJobsError
 from remotejobs.records import JobKey
@@ -193,6 +195,60 @@ def resubmit(context: click.Context, key: str, action: str | None) -> None:
     """Run the kept script of the job KEY once more, and print the new key."""
     with _jobs(context) as jobs:
         click.echo(str(JobKey(*jobs.resubmit_job(*JobKey.parse(key), action=action))))
+
+
+@main.command()
+@click.argument("app", required=False)
+@click.option("--dry-run", is_flag=True, help="List what would be sealed, and touch nothing.")
+@click.option(
+    "--settled",
+    default="1d",
+    show_default=True,
+    metavar="DAYS",
+    help="For how long a job has to be over: days, 30d or 1y.",
+)
+@click.option(
+    "--trash",
+    default="7d",
+    show_default=True,
+    metavar="DAYS",
+    help="For how long run folders lie in the trash.",
+)
+@click.pass_context
+def clean(context: click.Context, app: str | None, dry_run: bool, settled: str, trash: str) -> None:
+    """Seal the records of jobs that are over, and move their run folders to the trash. Made for cron.
+
+    The records stay: in every database, and on the server for a new one. Folders that a job was given (--in) are never
+    touched.
+    """
+    context.obj = (app or context.obj[0], *context.obj[1:])
+    with _jobs(context) as jobs:
+        report = jobs.clean(dry_run, settled_days=_days(settled), trash_days=_days(trash))
+        for record, status in report.jobs:
+            click.echo(_as_line(described(record, status)))
+        click.echo(report.sentence)
+
+
+@main.command()
+@click.argument("app", required=False)
+@click.option("--older-than", required=True, metavar="DAYS", help="Days, 30d or 1y.")
+@click.option("--dry-run", is_flag=True, help="Say how many would be deleted, and delete nothing.")
+@click.pass_context
+def prune(context: click.Context, app: str | None, older_than: str, dry_run: bool) -> None:
+    """Delete sealed records on the server that are all older than that; nothing else ever deletes one.
+
+    Databases that have read them keep them. The number of a deleted job is not used again.
+    """
+    context.obj = (app or context.obj[0], *context.obj[1:])
+    with _jobs(context) as jobs:
+        click.echo(jobs.prune(_days(older_than), dry_run=dry_run).sentence)
+
+
+def _days(text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,5})([dy]?)", text, re.ASCII)
+    if not match:
+        raise click.BadParameter(f"{text!r} is no time: give days, or for instance 30d or 1y.")
+    return float(match[1]) * (365 if match[2] == "y" else 1)
 
 
 def _as_line(state: dict[str, Any]) -> str:

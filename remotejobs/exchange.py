@@ -23,6 +23,7 @@ from remotejobs.schedulers import SCHEDULERS
 from remotejobs.shell import Shell
 
 _HERE = Path(__file__).resolve().parent
+DAY = 86400.0  # seconds
 ANSWER_LIMIT = 1 << 30  # bytes; more than a hundred times what 100,000 records take
 
 
@@ -74,6 +75,28 @@ class Resubmission:
 Action = Cancel | Submission | Resubmission
 
 
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """At most `limit` records of `app` that were settled for `settled` seconds (a day at least) go into a batch, and the run
+    folders of sealed jobs to the trash; what lies there for `trash` seconds is removed. A dry run only counts.
+    """
+
+    app: str
+    limit: int = 1000
+    settled: float = DAY
+    trash: float = 7 * DAY
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """The sealed records of `app` that are all older than `age` seconds are deleted."""
+
+    app: str
+    age: float
+    dry_run: bool = False
+
+
 @dataclass(slots=True)
 class Request:
     sources: list[SourceRequest]
@@ -82,6 +105,7 @@ class Request:
     timeout: float | None = None  # seconds until we hang up; without it, half a minute after the budget
     # Questions outside a sync: ("detect",), ("claimed", app, hash), ("look", folder, file)
     questions: list[tuple[str, ...]] = field(default_factory=list)
+    cleanings: list[Cleaning | Pruning] = field(default_factory=list)
 
 
 def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | None = None) -> Answer:
@@ -93,7 +117,7 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     word = secrets.token_hex(8)
     sent_at = time.time()
     output = shell.run(
-        command(bool(request.actions or request.questions), any(source.whole for source in request.sources)),
+        command(*_needs(request)),
         encode(request, word),
         timeout=request.timeout or request.budget + 30.0,
         progress=progress,
@@ -101,6 +125,11 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     )
     actions = {action.uuid: action.app for action in request.actions}
     return read_answer(output, request_cursors(request), actions, word, sent_at, str(shell))
+
+
+def _needs(request: Request) -> tuple[bool, bool, bool]:
+    acts = bool(request.actions or request.questions)
+    return acts, any(source.whole for source in request.sources), bool(request.cleanings)
 
 
 def request_cursors(request: Request) -> dict[str, Cursor]:
@@ -119,6 +148,7 @@ def encode(request: Request, word: str) -> bytes:
         (verb, *(_b64(value) for value in values)) if verb == "look" else (verb, *values, "-")
         for verb, *values in request.questions
     ]
+    lines += [_cleaning_line(cleaning) for cleaning in request.cleanings]
     lines.append(("end",))
     for line in lines:
         for value in line:
@@ -139,15 +169,24 @@ def _action_line(action: Action) -> tuple[str, ...]:
             return ("resubmit", uuid, app, str(key), str(int(asked_at)))
 
 
+def _cleaning_line(cleaning: Cleaning | Pruning) -> tuple[str, ...]:
+    mode = "look" if cleaning.dry_run else "do"
+    match cleaning:
+        case Cleaning(app, limit, settled, trash):
+            return ("seal", app, str(limit), str(int(settled)), str(int(trash)), mode)
+        case Pruning(app, age):
+            return ("prune", app, "0", str(int(age)), "0", mode)
+
+
 def _b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode() or "-"
 
 
 @cache
-def command(acts: bool = True, whole: bool = False) -> str:
+def command(acts: bool = True, whole: bool = False, cleans: bool = False) -> str:
     """The command line that runs the probe under any login shell (sh, bash, csh, fish), with the parts that are needed."""
     schedulers = "".join(_verbs(name, acts) for name in SCHEDULERS)
-    parts = "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in _parts(acts, whole))
+    parts = "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in _parts(acts, whole, cleans))
     head = f"KINDS='{' '.join(SCHEDULERS)}'\n"
     if acts:
         wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
@@ -160,9 +199,9 @@ def _verbs(scheduler: str, acts: bool) -> str:
     return text if acts else text.partition("\n# ---- acting")[0] + "\n"
 
 
-def _parts(acts: bool, whole: bool) -> tuple[str, ...]:
-    wanted = (*(("beside",) if whole else ()), *(("cancel", "submit") if acts else ()))
-    return ("registry", "records", "queue", *wanted, "main")
+def _parts(acts: bool, whole: bool, cleans: bool) -> tuple[str, ...]:
+    wanted = [*(["beside"] if whole else []), *(["cancel", "submit"] if acts else [])]
+    return ("registry", "records", "sealed", "queue", *wanted, *(["seal"] if cleans else []), "main")
 
 
 def packed(program: str) -> str:

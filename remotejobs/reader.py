@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import BinaryIO, Protocol
 
 from remotejobs import sentences
-from remotejobs.answer import Answer, Outcome, Queue, SourceAnswer
+from remotejobs.answer import Answer, Cleaned, Outcome, Pruned, Queue, SourceAnswer
 from remotejobs.cursor import BUCKETS, Cursor, is_batch, is_sum
 from remotejobs.errors import AnswerBroken, ServerProblem
 from remotejobs.packed import Damaged, PackedFile, Room
@@ -16,6 +16,7 @@ from remotejobs.records import JobKey, clean
 LINE_LIMIT = 1 << 20  # bytes of one line of ours
 QUEUE_LIMIT = 64 << 20  # bytes of all rows of all queues: some 200,000 of them
 BATCH_LIMIT = 100_000
+DRY_LIMIT = 10_000  # keys that a dry run names
 _STATES = ("done", "refused", "unknown", "not_started")
 _ACCOUNTING = ("complete", "none", "failed", "unasked")
 _WHOLE = re.compile(r"[0-9]{1,11}\Z", re.ASCII)
@@ -107,6 +108,7 @@ class _Reader:
         self.queue: Queue | None = None
         self.queue_room = QUEUE_LIMIT
         self.room = Room()
+        self.cleaned: dict[str, Cleaned] = {}  # whose closing line has not come
 
     def read(self) -> bool:
         while line := self.file.readline(LINE_LIMIT):
@@ -253,6 +255,26 @@ class _Reader:
 
     def _on_claimed(self, top: str) -> None:
         self.answer.claimed = _whole(top)
+
+    def _on_would(self, app: str, key: str) -> None:
+        keys = self._cleaned(app).keys
+        if len(keys) < DRY_LIMIT:
+            keys.append(JobKey.parse(key))
+
+    def _on_cleaned(self, app: str, records: str, folders: str, emptied: str, more: str) -> None:
+        known = self._cleaned(app)
+        known.records, known.folders, known.emptied = _whole(records), _whole(folders), _whole(emptied)
+        known.more, self.answer.cleaned[app] = more != "0", known
+
+    def _on_pruned(self, app: str, records: str, batches: str, _none: str, more: str) -> None:
+        if app not in self.cursors:
+            raise ValueError("it speaks of an app that was not asked for")
+        self.answer.pruned[app] = Pruned(_whole(records), _whole(batches), more != "0")
+
+    def _cleaned(self, app: str) -> Cleaned:
+        if app not in self.cursors:
+            raise ValueError("it speaks of an app that was not asked for")
+        return self.cleaned.setdefault(app, Cleaned())
 
     def _on_text(self, text: str = "") -> None:
         binascii.a2b_base64(text, strict_mode=True)

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterable, Iterator
 
-from remotejobs.answer import Answer, Outcome
+from remotejobs.answer import Answer, Cleaned, Outcome, Pruned
 from remotejobs.cursor import Cursor
 from remotejobs.errors import NoSuchJob, ServerProblem
-from remotejobs.exchange import Action, Request, SourceRequest, exchange
+from remotejobs.exchange import Action, Cleaning, Pruning, Request, SourceRequest, exchange
 from remotejobs.records import JobKey, JobRecord, JobStatus
 from remotejobs.shell import LocalShell, Shell
 from remotejobs.states import derive, read_queue
@@ -35,7 +35,7 @@ class Registry:
     def list_keys(self) -> list[str]:
         """`["<hash>_<n>", ...]` of the live records, in the order of their keys; what is no valid record is skipped."""
         self.refresh()
-        return [str(key) for key in sorted(self._live)]
+        return [str(key) for key in sorted(self._live) if self._records[key].settings]
 
     def look_up(self, key: JobKey) -> tuple[JobRecord, JobStatus]:
         """The record and its status: from the last exchange, once and while it is young, else from a new one."""
@@ -56,12 +56,16 @@ class Registry:
                 yield self._records[key], self._status[key]
 
     def refresh(self, sealed: bool = False) -> None:
-        """One exchange: what is new since the last one, and what the queue says."""
+        """One exchange: what is new since the last one, and what the queue says. One more where facts came after their job was
+        sealed, and the sealed records were not read yet.
+        """
         source = SourceRequest(self.app, self._cursor, sealed=sealed or self._has_sealed)
         with_answer = self._ask(Request([source]))
         self._take(with_answer)
         self._has_sealed = source.sealed
         self._asked_at = time.monotonic()
+        if not source.sealed and not all(self._records[key].settings for key in self._live):
+            self.refresh(sealed=True)
 
     def act(self, action: Action) -> Outcome:
         """Carries out one action. A missing outcome is unknown, never guessed."""
@@ -92,6 +96,25 @@ class Registry:
         """Moves the run folder of an ended job to the trash. Its record stays."""
         self._question("clean", self.app, str(key))
 
+    def cleaned(self, cleaning: Cleaning) -> Cleaned | None:
+        """Seals what is settled, in one exchange. None: it is not known what was done."""
+        return self._cleaning(cleaning).cleaned.get(self.app)
+
+    def pruned(self, pruning: Pruning) -> Pruned | None:
+        """Deletes old batches, in one exchange. None: it is not known what was done."""
+        return self._cleaning(pruning).pruned.get(self.app)
+
+    def _cleaning(self, cleaning: Cleaning | Pruning) -> Answer:
+        source = SourceRequest(self.app, self._cursor, sealed=self._has_sealed)
+        answer = self._ask(Request([source], cleanings=[cleaning]))
+        self._take(answer)
+        self._unasked.clear()
+        return answer
+
+    def known(self, keys: Iterable[JobKey]) -> Iterator[tuple[JobRecord, JobStatus]]:
+        """Those of the keys that were read, without an exchange."""
+        return ((self._records[key], self._status[key]) for key in keys if key in self._records)
+
     def _question(self, *words: str) -> Answer:
         answer = self._ask(Request([], questions=[words]))
         answer.close()
@@ -113,7 +136,7 @@ class Registry:
                     self._live -= (
                         {key for key in self._live if key.hash[0] == chunk.name[-1]} if chunk.first else set()
                     )
-                    self._live |= {record.key for record in chunk.records if record.settings}
+                    self._live |= {record.key for record in chunk.records}
                 for record in chunk.records:
                     known = self._records.get(record.key)
                     self._records[record.key] = record if known is None else known.union(record)

@@ -6,8 +6,8 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+from remotejobs import cleaning, upload
 from remotejobs import settings as job_settings
-from remotejobs import upload
 from remotejobs.answer import Outcome
 from remotejobs.changes import Changes
 from remotejobs.described import described
@@ -151,6 +151,25 @@ class RemoteJobSubmitter:
         outcome = self._act(Resubmission(_token(action), self.app_name, key, time.time()))
         assert outcome.key is not None  # noqa: S101 (a submission that was done has its key)
         return outcome.key.hash, outcome.key.n
+
+    def clean(
+        self, dry_run: bool = False, *, settled_days: float = 1.0, trash_days: float = 7.0
+    ) -> cleaning.Report:
+        """Seals the records of the jobs that have been over for `settled_days` (at least one), moves their run folders to the
+        trash, and removes what has lain there for `trash_days`. Every database still reads every record afterwards.
+
+        Gives a Report (`records`, `folders`, `emptied`, `sentence`, and with `dry_run` the `jobs`). Raises ServerProblem.
+        """
+        return cleaning.clean(
+            self.settings, dry_run=dry_run, settled_days=settled_days, trash_days=trash_days
+        )
+
+    def prune(self, older_than_days: float, *, dry_run: bool = False) -> cleaning.PruneReport:
+        """Deletes the sealed records that are all older than that, on the server; no number is used again.
+
+        Gives a PruneReport (`records`, `batches`, `sentence`). Raises ServerProblem.
+        """
+        return cleaning.prune(self.settings, older_than_days, dry_run=dry_run)
 
     def close(self) -> None:
         """Closes the connection; the next call opens one again."""

@@ -5,6 +5,9 @@ remotejobs_key=${remotejobs_run##*/}
 remotejobs_facts=${remotejobs_run%/runs/*}/facts
 remotejobs_child= remotejobs_got= remotejobs_stop=
 
+# A job that was over for days, cleaned and then requeued, or whose node was away, has no run folder any more.
+remotejobs_room() { [ -d "$remotejobs_run" ] || mkdir -m 700 "$remotejobs_run"; } 2>/dev/null
+
 # A fact is created once: written, then linked to its name.
 remotejobs_fact() {
   printf '%s\n' "$2" end >"$remotejobs_run/.$1"
@@ -17,6 +20,7 @@ remotejobs_reserve() { printf '%160s\n' '' >"$remotejobs_run/.exit.$remotejobs_a
 remotejobs_finish() {
   remotejobs_code=$?
   trap - EXIT
+  remotejobs_room
   {
     printf 'code=%s\ntime=%s\nend\n' "$remotejobs_code" "$(date +%s)" 1<>"$remotejobs_run/.exit.$remotejobs_attempt"
     grep -qx end "$remotejobs_run/.exit.$remotejobs_attempt" &&
@@ -58,6 +62,7 @@ remotejobs_go() {
 
 remotejobs_main() {
   remotejobs_fence
+  remotejobs_room
   remotejobs_reserve
   remotejobs_fact "start.$remotejobs_attempt" "time=$(date +%s)
 host=$(uname -n)

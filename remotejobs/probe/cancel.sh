@@ -26,7 +26,7 @@ cancel_targets() {
     unset IFS
     set -- $_line
     case $open in *" $3 "*) IFS=$NL; continue ;; esac
-    is_key "$3" && enter "$2" && read_id "$3" &&
+    is_key "$3" && enter "$2" && known_id "$3" &&
       open="$open$f_scheduler $f_cluster $2 0 0 $f_id $f_submitted $f_attempt $3 $f_sid $f_start_ticks $f_boot$NL"
     IFS=$NL
   done
@@ -40,7 +40,7 @@ check_cancel() {
   # A registry that is not there, or cannot be read, may be there again: only one that was read has no such job.
   enter "$2"
   case $? in 1) _state=unknown _code=absent; return 1 ;; 2) _state=unknown _code=$trouble; return 1 ;; esac
-  if ! read_id "$3"; then
+  if ! known_id "$3"; then
     [ ! -e "facts/$3.id" ] || { _state=unknown _code=unreadable; return 1; }
     if [ -e "settings/$3.json" ]; then _state=not_started _code=not-submitted; fi
     was_sealed "$3" && _state=done _code=was-over
@@ -69,7 +69,7 @@ was_asked() {
 }
 
 # ended_by_itself KEY: its last attempt left the exit code 0, so whatever we told the scheduler came too late.
-ended_by_itself() { grep -qsx code=0 "facts/$1.exit.$f_attempt"; }
+ended_by_itself() { [ "$f_code" = 0 ] || grep -qsx code=0 "facts/$1.exit.$f_attempt"; }
 
 # is_live KEY: whether the answer of its scheduler lists it as not ended; the id alone is not believed, it may be another job's.
 is_live() {
@@ -80,7 +80,7 @@ is_live() {
 # still_live: whether any job that was told to end is still listed.
 still_live() {
   [ -n "$(printf '%s' "$_told" | while read -r _uuid _app f_scheduler f_id _key f_sid _ticks _boot _sent _attempt; do
-    enter "$_app" && read_id "$_key" && eval "_asked=\${asked_$f_scheduler:-1} _answer=\${answer_$f_scheduler:-}" &&
+    enter "$_app" && known_id "$_key" && eval "_asked=\${asked_$f_scheduler:-1} _answer=\${answer_$f_scheduler:-}" &&
       [ "$_asked" = 0 ] && is_live "$_key" && echo yes
   done)" ]
 }
@@ -92,7 +92,7 @@ proofs() {
     unset IFS
     set -- $_line
     eval "_asked=\${asked_$3:-1} _answer=\${answer_$3:-}"
-    if [ -z "$looked_again" ] || [ "$_asked" != 0 ] || ! { enter "$2" && read_id "$5"; } || ! was_asked "$5" || is_live "$5"; then
+    if [ -z "$looked_again" ] || [ "$_asked" != 0 ] || ! { enter "$2" && known_id "$5"; } || ! was_asked "$5" || is_live "$5"; then
       settled "$1" unknown "$5" "$4" told
     elif ended_by_itself "$5"; then
       settled "$1" done "$5" "$4" was-over
@@ -109,7 +109,7 @@ settled() { say outcome "$@"; }
 
 # read_id KEY: the words of its `id` fact as f_scheduler, f_id, ...; 1 if there is none.
 read_id() {
-  f_scheduler=- f_cluster=- f_id=- f_submitted=- f_sid=- f_start_ticks=- f_boot=- f_attempt=1 _end=
+  f_scheduler=- f_cluster=- f_id=- f_submitted=- f_sid=- f_start_ticks=- f_boot=- f_attempt=1 f_code=- _end=
   [ -f "facts/$1.id" ] || return 1
   while IFS='=' read -r _word _value; do
     case $_value in *[!A-Za-z0-9._:+-]*) _value=- ;; esac
@@ -118,10 +118,37 @@ read_id() {
       end) _end=yes; break ;;
     esac
   done <"facts/$1.id"
-  set +f
-  for _fact in facts/"$1".*.[0-9]*; do [ "${_fact##*.}" -gt "$f_attempt" ] 2>/dev/null && f_attempt=${_fact##*.}; done
-  set -f
+  live_attempts "$1"
   [ -n "$_end" ] && is_kind "$f_scheduler"
+}
+
+live_attempts() {
+  set +f
+  for _fact in facts/"$1".*.[0-9]*; do [ "${_fact##*.}" -gt "$f_attempt" ] 2>/dev/null && f_attempt=${_fact##*.} f_code=-; done
+  set -f
+}
+
+# known_id KEY: as read_id, of a job that was sealed too.
+known_id() { read_id "$1" || { [ ! -e "facts/$1.id" ] && sealed_id "$1" && live_attempts "$1"; }; }
+
+# sealed_id KEY: as read_id, of a job that was sealed; f_code is the exit code of its highest attempt.
+sealed_id() {
+  was_sealed "$1" || return 1
+  _fact=
+  IFS=$NL
+  for _line in $(printf '%s\n' "$1" | sealed_files); do
+    _value=${_line#*=}
+    case $_line in
+      'file '*) _fact=${_line#file ????????????????????????????????_*.}
+        case $_fact in *.*[!0-9]* | *.) ;; *.*) [ "${_fact##*.}" -le "$f_attempt" ] || { f_attempt=${_fact##*.} f_code=-; } ;; esac ;;
+      *[!A-Za-z0-9._:+\|=-]*) ;;
+      '|code='*) [ "$_fact" != "exit.$f_attempt" ] || f_code=$_value ;;
+      '|scheduler='* | '|cluster='* | '|id='* | '|submitted='* | '|sid='* | '|start_ticks='* | '|boot='*)
+        [ "$_fact" != id ] || { _word=${_line%%=*}; eval "f_${_word#|}=\$_value"; } ;;
+    esac
+  done
+  unset IFS
+  is_kind "$f_scheduler"
 }
 
 was_sealed() { set +f; grep -qsxF "$1" sealed/*.names; _sealed=$?; set -f; return $_sealed; }

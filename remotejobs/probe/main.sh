@@ -10,6 +10,7 @@ read_request() {
       source) sources="$sources$_rest$NL" ;;
       cancel) cancels="$cancels$_rest$NL" ;;
       submit | resubmit) submissions="$submissions$_verb$TAB$_rest$NL" ;;
+      seal | prune) cleanings="$cleanings$_verb$TAB$_rest$NL" ;;
       claimed | detect | look | clean) questions="$questions$_verb$TAB$_rest$NL" ;;
       end) return 0 ;;
     esac
@@ -111,14 +112,13 @@ answers() {
   unset IFS
 }
 
-# clean_run KEY: the run folder of a job that has ended goes to the trash; its record stays.
+# clean_run KEY: the run folder of a job that has ended goes to the trash; its record stays. (That of a sealed one has gone.)
 clean_run() {
   read_id "$1" || return 0
-  set +f
   set -- "$1" facts/"$1".exit."$f_attempt" facts/"$1".sched."$f_attempt" facts/"$1".gone."$f_attempt"
-  set -f
   [ -e "$2" ] || [ -e "$3" ] || [ -e "$4" ] || return 0
-  [ -d "runs/$1" ] && mv "runs/$1" "trash/$1.$WORD" 2>/dev/null
+  # A folder per exchange, whose time is when something was last moved into it.
+  [ -d "runs/$1" ] && { mkdir "trash/$WORD"; mv "runs/$1" "trash/$WORD/"; } 2>/dev/null
   [ -d "runs/$1" ] || printf '%s\n' "$1.cleaned${TAB}time=$(date +%s)" | put_facts
 }
 
@@ -132,7 +132,7 @@ look() {
 }
 
 main() {
-  sources= cancels= submissions= questions= open= asked_login= acted= cancelled_facts= R= _told= seen= known= looked_again=
+  sources= cancels= submissions= questions= cleanings= open= asked_login= acted= cancelled_facts= R= _told= seen= known= looked_again=
   read_request || { echo "remotejobs: the request was cut"; exit 65; }
   exec </dev/null
   echo  # login files may have printed something without an end of line
@@ -140,10 +140,12 @@ main() {
   case $SYSTEM in Linux) ;; *) say trouble not-linux; say bye; exit ;; esac
   all_records
   [ -z "$cancels" ] || cancel_targets
+  [ -z "$cleanings" ] || seal_targets
   queues
   [ -z "$cancels" ] || { cancels; say closed cancels 0; }
   [ -z "$submissions" ] || { all_submissions; say closed submissions 0; }
   [ -z "$questions" ] || answers
+  [ -z "$cleanings" ] || cleanings
   # What was done is proved by looking once more; a scheduler that was told to stop a job takes a moment.
   if [ -n "$acted" ]; then
     if has_time; then

@@ -63,6 +63,7 @@ keep() {
         if ((job in live) || (named in live)) next
         # The last attempt that accounting knows; an earlier one of the same job has its own fact.
         for (e = a; (job, e + 1) in ending; e++);
+        if (gone == "kept" && e == a) next  # it is asked about for another reason
         if ((job, e) in ending) { print app tab key ".sched." e tab "source=" (ending[job, e] ~ /^q/ ? "queue" : "accounting") tab "line=" ending[job, e] tab "time=" now; next }
         if (accounting == "failed" || !(job in absent) && !(named in absent)) next  # it may be known, or come back
         if (gone == "-") print app tab key ".gone." a tab "time=" now

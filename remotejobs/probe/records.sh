@@ -88,7 +88,7 @@ send_files() {
 # KIND CLUSTER APP EXITED GONE(time) ID SUBMITTED ATTEMPT KEY SID TICKS BOOT
 # One is open until the scheduler's last word on its highest attempt is kept.
 open_jobs() {
-  case $names in *.id*) ;; *) return ;; esac
+  case $names in *.id* | *.start.* | *.exit.* | *.sched.* | *.gone.* | *.cancel.*) ;; *) return ;; esac
   _maybe=$(printf '%s\n' "$names" | awk "$VALID"'
     valid($0) {
       dot = index($0, "."); key = substr($0, 1, dot - 1); n = split(substr($0, dot + 1), part, ".")
@@ -100,8 +100,10 @@ open_jobs() {
         a = top[key] ? top[key] : 1
         if (!((key, "sched", a) in has)) print key, a, ((key, "exit", a) in has) + 0, ((key, "gone", a) in has) + 0
       }
+      for (key in top) if (!(key in id)) print key, top[key], "late"
     }')
   [ -n "$_maybe" ] || return 0
+  case $_maybe in *late*) late_jobs "$1" ;; esac
   plain_files | awk -v app="$1" '
     function word(text) { return text == "" || text ~ /[^A-Za-z0-9._:+-]/ ? "-" : text }
     function facts(path,   line, at) {

@@ -56,7 +56,9 @@ claim_key() {
     _n=$(next_n "$hash")
     while :; do
       if mkdir "runs/${hash}_$_n" 2>/dev/null; then
-        # Looked up after the mkdir: an n that was sealed meanwhile is not used twice.
+        # Looked up after the mkdir: an n that was sealed meanwhile is not used twice. Over NFS a list of names may be
+        # an old one, until somebody here has changed the folder.
+        { printf '' >"sealed/.$WORD"; } 2>/dev/null && rm -f "sealed/.$WORD"
         _top=$(next_n "$hash" sealed)
         [ "$_top" -le "$_n" ] && break
         rmdir "runs/${hash}_$_n"; _n=$_top
@@ -226,26 +228,25 @@ submit_process() {
   id=$f_id state=done code=submitted acted=yes
 }
 
-# out_of_batch FILE: a sealed file's text.
-out_of_batch() {
-  set +f
-  for _batch in sealed/*.gz; do gzip -dc <"$_batch"; done 2>/dev/null | awk -v head="file $1" '
-    $0 == head { on = 1; next } on && substr($0, 1, 1) == "|" { print substr($0, 2); next } on { exit }'
-  set -f
-}
-
 # ran_at KEY: the cluster (or host) that the job was submitted on; nothing if that is not known.
-ran_at() {
-  if read_id "$1"; then printf '%s\n' "$f_cluster"
-  elif was_sealed "$1"; then out_of_batch "$1.id" | sed -n 's/^cluster=\([A-Za-z0-9._-]*\)$/\1/p'
-  fi
+ran_at() { known_id "$1" && printf '%s\n' "$f_cluster"; }
+
+# is_there KEY: whether a batch that has it still lies there. What was pruned is gone for good.
+is_there() {
+  set +f
+  for _list in $(grep -lsxF "$1" sealed/*.names); do [ ! -e "${_list%names}gz" ] || { set -f; return 0; }; done
+  set -f
+  return 1
 }
 
 # kept KEY: $document becomes what was asked then, from its file or from a sealed batch, without its jobid. 1: there is
 # none, 2: it cannot be read.
 kept() {
   if [ -f "settings/$1.json" ]; then document=$(cat "settings/$1.json" 2>/dev/null)
-  elif was_sealed "$1"; then document=$(out_of_batch "$1.json")
+  elif was_sealed "$1"; then
+    document=$(printf '%s\n' "$1" | sealed_files | awk -v head="file $1.json" '
+      substr($0, 1, 1) != "|" { on = $0 == head; next } on { print substr($0, 2) }')
+    [ -n "$document" ] || is_there "$1" || return 1
   else return 1
   fi
   case $document in '{'*'}') ;; *) return 2 ;; esac

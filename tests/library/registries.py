@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import pwd
+import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,34 @@ class Folder:
             self.fact(key, "exit.1", fact_text(code=0, time=1700000000))
         return keys
 
+    def ended(self, key: str, days: float = 3.0, **identity: object) -> None:
+        """A process of this machine that ended well, so many days ago, with its run folder."""
+        host = socket.gethostname().partition(".")[0]
+        words = {"scheduler": "process", "cluster": host, "host": host, "id": 4711, "submitted": 1700000000}
+        words |= {"sid": 4711, "start_ticks": 1, "boot": "before"} | identity
+        self.settings(key)
+        self.fact(key, "id", fact_text(**words))
+        self.fact(key, "start.1", fact_text(time=1700000001))
+        self.fact(key, "exit.1", fact_text(code=0, time=1700000009))
+        self.fact(key, "sched.1", fact_text(source="none", line="", time=1700000010))
+        (self.path / "runs" / key).mkdir()
+        (self.path / "runs" / key / "stdout").write_text("said\n")
+        self.age(key, days)
+
+    def age(self, key: str, days: float) -> None:
+        """As if all that is there of the job had been written so many days ago."""
+        then = time.time() - days * 86400
+        for path in self.path.glob(f"*/{key}.*"):
+            os.utime(path, (then, then))
+
+    def names(self) -> set[str]:
+        """The live ones, settings and facts."""
+        return {path.name for name in ("settings", "facts") for path in (self.path / name).iterdir()}
+
+    def batches(self) -> list[dict[str, str]]:
+        """What each batch holds: text by name."""
+        return [_files_in(path) for path in sorted((self.path / "sealed").glob("*.gz"))]
+
     def sealed(self, name: str, files: dict[str, str], keys: list[str]) -> Path:
         """A batch of `files` (name to text), as records.sh sends them, and its list of keys."""
         lines = []
@@ -74,6 +104,18 @@ class Folder:
     def _write(path: Path, text: str | bytes) -> Path:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
+
+
+def _files_in(batch: Path) -> dict[str, str]:
+    files: dict[str, str] = {}
+    name = ""
+    for line in gzip.decompress(batch.read_bytes()).decode().splitlines():
+        if line.startswith("file "):
+            name = line.removeprefix("file ")
+            files[name] = ""
+        elif line.startswith("|"):
+            files[name] += line[1:] + "\n"
+    return files
 
 
 def listing(folder: Path) -> list[tuple[str, int, int, str]]:

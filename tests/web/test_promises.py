@@ -249,7 +249,7 @@ def test_every_setting_is_read_and_nothing_else_is_taken_for_one() -> None:
 
 
 # The library's own, for a shell user who needs no Python.
-LIBRARY_COMMANDS = ("submit", "list", "state", "cancel", "resubmit")
+LIBRARY_COMMANDS = ("submit", "list", "state", "cancel", "resubmit", "clean", "prune")
 
 
 def test_every_command_has_help(home: Path) -> None:
