@@ -15,7 +15,7 @@ from remotejobs.answer import Answer
 from remotejobs.errors import LoginError, RemoteJobsError, ServerProblem
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
-from remoteweb import answers, changes, confirming, leases, outcomes, runs, sending, trouble
+from remoteweb import answers, changes, cleaning, confirming, leases, outcomes, runs, sending, trouble
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Lease, LeaseLost, TooSoon
 from remoteweb.models import Server, Source
@@ -87,6 +87,8 @@ def _begin(
         run_id = runs.begin(lease, asked_by, whole_server=apps is None)
         sync = _planned(lease, Progress(run_id, listener), apps)
         sync.has_due = sending.is_any_due(lease, list(sync.known.values()))
+        if not sync.has_due:  # a sync that a person waits for has enough to do
+            sync.cleanings = cleaning.planned(sync.known)
         server = db.session.get_one(Server, server_id)
         db.session.expunge(server)
         db.session.commit()
@@ -141,6 +143,7 @@ def _prepare(sync: Sync, timeout: float) -> Request:
     return Request(
         sources=[SourceRequest(app, sync.cursors.get(app)) for app in sync.wanted],
         actions=[item.request for item in sync.sent],
+        cleanings=list(sync.cleanings),
         # The server stops before we would hang up: what it has done by then it can still say.
         budget=max(timeout - 15.0, timeout / 2),
         timeout=timeout,
@@ -155,6 +158,7 @@ def _end_well(sync: Sync, answer: Answer | None, label: str) -> SyncResult:
     moved = []
     if answer is not None:
         moved = confirming.confirm(server, answer, sync.known, sync.results, sync.began_at)
+        cleaning.took_place(sync.cleanings, answer, sync.known)
     moved += trouble.is_over(server)
     result = SyncResult(label, time.time() - sync.began_at, list(sync.results.values()))
     failed = bool(result.sources) and all(source.error for source in result.sources)

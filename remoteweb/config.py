@@ -65,6 +65,18 @@ def seconds(value: str) -> float:
     return number
 
 
+def days(value: str) -> float:
+    if value.strip().lower() == "off":
+        return 0.0
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 1 <= number <= 36500:
+        raise ValueError("a number of days from 1 to 36500, or off")
+    return number
+
+
 def hosts(value: str) -> frozenset[str]:
     names = frozenset(part.strip().lower() for part in value.split(",") if part.strip())
     if not names or any(set(name) & set("/@ *") for name in names):
@@ -102,6 +114,19 @@ SETTINGS = {
             seconds,
             10.0,
             "Seconds that lie between two syncs of a server at least, whatever waits.",
+        ),
+        Setting(
+            "CLEAN_DAYS",
+            days,
+            30.0,
+            "Days after which syncs clean up on the server, once 200 jobs have been over for that long: their records go into "
+            "batches, their run folders (script, stdout, stderr) to the trash there. `off`: never.",
+        ),
+        Setting(
+            "TRASH_DAYS",
+            days,
+            30.0,
+            "Days that run folders lie in the trash on the server before such a sync removes them. `off`: they stay.",
         ),
         Setting(
             "ALLOWED_HOSTS",

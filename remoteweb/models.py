@@ -107,6 +107,9 @@ class Source(Model):
     unreadable: Mapped[int] = mapped_column(default=0)
     skipped: Mapped[int] = mapped_column(default=0)
     change: Mapped[int] = mapped_column(default=0, index=True)
+    clean_at: Mapped[float] = mapped_column(
+        Float, default=0.0, server_default=text("0")
+    )  # from when on a sync may ask for cleaning, our clock
 
     server: Mapped[Server] = relationship(back_populates="sources")
 
@@ -122,6 +125,13 @@ class Job(Model):
         Index("job_source_list", "source_id", "group", text("change DESC")),
         Index("job_hash", "source_id", "hash", "n"),
         Index("job_open", "source_id", "open"),
+        Index(
+            "job_uncleaned",
+            "source_id",
+            "ended",
+            sqlite_where=text("cleaned = 0 AND open = 0"),
+            postgresql_where=text("NOT cleaned AND NOT open"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

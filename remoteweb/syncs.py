@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from remotejobs.exchange import Cleaning
 from remoteweb.leases import Lease
 from remoteweb.runs import Progress, SourceResult
 from remoteweb.sending import Sent
@@ -39,4 +40,5 @@ class Sync:
     cursors: dict[str, str | None] = field(default_factory=dict)  # theirs, when it began
     has_due: bool = False  # an action that is to be sent
     sent: list[Sent] = field(default_factory=list)
+    cleanings: list[Cleaning] = field(default_factory=list)
     wire_was_touched: bool = False

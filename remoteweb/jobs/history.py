@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from remoteweb.jobs import taps, words
+from remoteweb.jobs import asked, taps, words
 from remoteweb.jobs.times import duration, our_time
 from remoteweb.models import Action, Event, Job
 
@@ -38,6 +38,20 @@ def _times(job: Job) -> Iterator[Step]:
         yield Step(started, f"Started{where}", ", ".join(part for part in (again, waited) if part), "run")
     if ended is not None and words.is_final(job):
         yield Step(ended, words.look(job).word, _ending(job), words.look(job).tone)
+    cleaned = _cleaned_at(job)
+    if cleaned is not None:
+        said = (
+            f"its run folder went to the trash on {job.server.label}; its record stays, and can be run again"
+        )
+        yield Step(cleaned, "Cleaned", said)
+
+
+def _cleaned_at(job: Job) -> float | None:
+    if not job.cleaned:
+        return None
+    fact = asked.document(job.facts).get("cleaned")
+    at = str(fact.get("time", "")) if isinstance(fact, dict) else ""
+    return our_time(job, float(at)) if at.isdecimal() and len(at) < 12 else None
 
 
 def _ending(job: Job) -> str:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remotejobs.document import document
+from remotejobs.settings import create
+
 APP = "remoteJobs-vistrails"
 MADE = "0123456789abcdef"
 
@@ -58,14 +61,15 @@ class Folder:
 
     def ended(self, key: str, days: float = 3.0, **identity: object) -> None:
         """A process of this machine that ended well, so many days ago, with its run folder."""
-        host = socket.gethostname().partition(".")[0]
-        words = {"scheduler": "process", "cluster": host, "host": host, "id": 4711, "submitted": 1700000000}
+        host, end = socket.gethostname().partition(".")[0], int(time.time() - days * 86400)
+        words = {"scheduler": "process", "cluster": host, "host": host, "id": 4711, "submitted": end - 9}
         words |= {"sid": 4711, "start_ticks": 1, "boot": "before"} | identity
-        self.settings(key)
+        asked = create(None, None, "true", [], "", "", {}, name="a job", scheduler="process", shell="/bin/sh")
+        self.settings(key, document(asked))
         self.fact(key, "id", fact_text(**words))
-        self.fact(key, "start.1", fact_text(time=1700000001))
-        self.fact(key, "exit.1", fact_text(code=0, time=1700000009))
-        self.fact(key, "sched.1", fact_text(source="none", line="", time=1700000010))
+        self.fact(key, "start.1", fact_text(time=end - 8))
+        self.fact(key, "exit.1", fact_text(code=0, time=end))
+        self.fact(key, "sched.1", fact_text(source="none", line="", time=end))
         (self.path / "runs" / key).mkdir()
         (self.path / "runs" / key / "stdout").write_text("said\n")
         self.age(key, days)

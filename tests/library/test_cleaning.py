@@ -202,7 +202,7 @@ def test_pruning_deletes_old_sealed_records_and_no_number_comes_again(
     hash_ = jobs.generate_id(settings)[0]
     old, late, new = f"{hash_}_4", key_of(2), key_of(3)
     for key in (old, late):
-        folder.ended(key)
+        folder.ended(key, 800)
     assert jobs.clean().records == 2
     known = read(LocalShell())
     assert jobs.prune(365 * 10).records == 0, "they are not that old"

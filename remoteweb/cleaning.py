@@ -1,0 +1,58 @@
+"""Cleaning as part of a sync: once enough jobs have been over for long enough, it is asked for along with the rest."""
+
+import time
+from collections.abc import Mapping
+
+from flask import current_app
+from sqlalchemy import ColumnElement, and_, select
+
+from remotejobs.answer import Answer
+from remotejobs.exchange import DAY, Cleaning
+from remoteweb.database import db
+from remoteweb.models import Job, Source
+
+ENOUGH = 200
+# Of one sync; the next ones go on.
+LIMIT = 500
+# After one that found no more to do, and after one that failed.
+PAUSE_SECONDS, RETRY_SECONDS = DAY, 3600.0
+NEVER = 100 * 365  # days, as far as the trash of a server is concerned
+
+
+def planned(known: Mapping[str, int]) -> list[Cleaning]:
+    """What this sync asks for, in the caller's transaction; a try that does not end well is repeated an hour later."""
+    days, trash = current_app.config["CLEAN_DAYS"], current_app.config["TRASH_DAYS"]
+    if not days or not known:
+        return []
+    now = time.time()
+    is_due = db.and_(Source.id.in_(known.values()), Source.clean_at <= now)
+    due = db.session.scalars(db.select(Source.app).where(is_due, _has_enough(now - days * DAY))).all()
+    if due:
+        _postpone([known[app] for app in due], now + RETRY_SECONDS)
+    return [Cleaning(app, LIMIT, days * DAY, (trash or NEVER) * DAY) for app in due]
+
+
+def took_place(cleanings: list[Cleaning], answer: Answer, known: Mapping[str, int]) -> None:
+    """In the caller's transaction: where there is more to do the next sync goes on, else there is none for a day."""
+    now = time.time()
+    for app in (cleaning.app for cleaning in cleanings if cleaning.app in known):
+        done = answer.cleaned.get(app)
+        if done is not None:
+            goes_on = done.more and bool(done.records or done.folders or done.emptied)
+            _postpone([known[app]], now if goes_on else now + PAUSE_SECONDS)
+
+
+def _has_enough(before: float) -> ColumnElement[bool]:
+    """The last of so many is there: at most so many entries of an index are looked at."""
+    is_over = and_(Job.source_id == Source.id, ~Job.cleaned, ~Job.open, Job.ended < before)
+    last = select(Job.id).where(is_over).offset(ENOUGH - 1).limit(1)
+    return last.correlate(Source).scalar_subquery().is_not(None)
+
+
+def _postpone(source_ids: list[int], until: float) -> None:
+    db.session.execute(
+        db.update(Source)
+        .where(Source.id.in_(source_ids))
+        .values(clean_at=until)
+        .execution_options(synchronize_session=False)
+    )
