@@ -36,11 +36,7 @@ class Report:
             else f"{would}{_count(self.records, 'record')}, moved {_count(self.folders, 'run folder')} to the trash and "
             f"removed {self.emptied:,} from it."
         )
-        return (
-            said
-            if self.dry_run or not self.more
-            else f"{said} Something is left: it could not be removed or read."
-        )
+        return said if self.dry_run or not self.more else f"{said} More is left, which could not be done now."
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,18 @@ def test_a_job_that_was_sealed_as_lost_and_lives_is_asked_about_and_can_be_cance
     assert jobs.check_state(*parts(key), False)["status"] == "cancelled"
 
 
+def test_what_a_job_says_after_its_run_folder_went_is_still_noted(
+    folder: Folder, jobs: RemoteJobSubmitter
+) -> None:
+    key = jobs.submit_job(
+        jobs.create_settings(None, None, "sleep 1; exit 4", scheduler="process", shell="/bin/sh")
+    )["jobid"]
+    until(jobs, key, lambda state: state["status"] == "running" and f"{key}.start.1" in folder.names())
+    (folder.path / "runs" / key).rename(folder.path / "trash" / key)
+    state = until(jobs, key, lambda state: state["ended"] is not None)
+    assert (state["status"], state["exit_code"]) == ("failed", 4)
+
+
 def test_pruning_deletes_old_sealed_records_and_no_number_comes_again(
     folder: Folder, jobs: RemoteJobSubmitter
 ) -> None:
@@ -258,7 +270,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_cleans_and_says_so_in_one_line(folder: Folder, jobs: RemoteJobSubmitter) -> None:
-    folder.ended(key_of(1))
+    folder.ended(key_of(1), 800)
     shown = run("clean", jobs.app_name, "--dry-run")
     assert shown.stdout.splitlines()[0].startswith(f"{key_of(1)}  done")
     assert "Would seal 1 record" in shown.stdout

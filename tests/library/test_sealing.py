@@ -6,7 +6,9 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,14 +134,30 @@ class World:
         self.folder.fact(key, "id", fact_text(cluster=self.host, host=self.host, **FIRST))
         (self.folder.path / "runs" / key).mkdir()
 
-    def happen(self) -> None:
+    def happen(self, chance: random.Random) -> None:
         """The next fact of some job, whether it was sealed or not; at times one before it is left out, and comes late."""
-        key = self.chance.choice(self.keys())
+        key = chance.choice(self.keys())
         missing = [name for name in FACTS if f"{key}.{name}" not in self.made]
         if missing:
-            name = missing[0] if self.chance.random() < 0.7 else self.chance.choice(missing[:3])
+            name = missing[0] if chance.random() < 0.7 else chance.choice(missing[:3])
             words = WORDS.get(name.partition(".")[0], {})
-            self.folder.fact(key, name, fact_text(time=1700000000 + len(self.made), **words))
+            self.made[f"{key}.{name}"] = text = fact_text(time=1700000000 + len(self.made), **words)
+            self._link(f"{key}.{name}", text)
+
+    def _link(self, name: str, text: str) -> None:
+        """Whole from the first moment, and old."""
+        new = self.folder.path / "actions" / f"new.{name}"
+        new.write_text(text)
+        os.utime(new, (OLD, OLD))
+        with suppress(FileExistsError):  # the server has noted it too
+            os.link(new, self.folder.path / "facts" / name)
+        new.unlink()
+
+    def go_on(self, chance: random.Random) -> None:
+        """While somebody seals."""
+        for _ in range(6):
+            self.happen(chance)
+            time.sleep(0.03)
 
     def note(self) -> None:
         """What is there now, also what the server noted itself; all of it as old as it takes to be sealed."""
@@ -159,7 +177,8 @@ class World:
 
     def seal(self, at_once: int) -> None:
         """By one or two, of whom one may be killed; at times while the same work is submitted again."""
-        calls = [self._clean] * at_once
+        own = random.Random(self.chance.random())
+        calls: list[Callable[[], None]] = [*[self._clean] * at_once, lambda: self.go_on(own)]
         self.seals += at_once
         if self.chance.random() < 0.6:
             self.killer.arm(self.chance.randrange(1, COMMANDS_OF_A_SEAL * at_once))
@@ -191,7 +210,7 @@ def live_through(seed: int, home: Path, rounds: int) -> World:
         world.submit()
         world.note()
         for _ in range(chance.randrange(4, 16)):
-            world.happen()
+            world.happen(chance)
             world.note()
         world.seal(chance.choice((1, 1, 2)))
         world.note()

@@ -26,6 +26,8 @@ FINE: dict[str, tuple[str, object]] = {
     "LOCAL_INTERVAL": ("7.5", 7.5),
     "SERVER_INTERVAL": ("300", 300.0),
     "MIN_INTERVAL": ("30", 30.0),
+    "CLEAN_DAYS": ("14", 14.0),
+    "TRASH_DAYS": ("off", 0.0),
     "ALLOWED_HOSTS": ("Jobs.example.org, b.example:8443", frozenset({"jobs.example.org", "b.example:8443"})),
 }
 
@@ -33,6 +35,7 @@ WRONG = {
     "SECRET_KEY": ["short", ""],
     "SYNC_NOW": ["maybe", ""],
     "LOCAL_INTERVAL": ["0", "-1", "nan", "inf", "ten", "1e9", ""],
+    "CLEAN_DAYS": ["0", "-1", "nan", "1e9", "never", ""],
     "ALLOWED_HOSTS": ["", "https://jobs.example.org", "*"],
     "SQLALCHEMY_DATABASE_URI": [
         "",
