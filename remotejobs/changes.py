@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
+from remotejobs import answer
 from remotejobs.answer import Answer, Chunk
 from remotejobs.cursor import Cursor
 from remotejobs.described import described
@@ -12,6 +13,10 @@ from remotejobs.queues import read_queue
 from remotejobs.records import JobKey, JobRecord
 from remotejobs.states import derive, weight
 from remotejobs.told import Told, content_of
+
+PIECES = (
+    16  # chunks of an answer, the most that is handed out at once; few jobs of many buckets come together
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,10 @@ class Changes:
     Raises AnswerBroken where the answer turns out to be none of ours; what was handed out before counts.
     """
 
-    def __init__(self, answer: Answer, told: Told, cursor: str | None) -> None:
-        self._answer, self._told = answer, told
-        self._source = answer.sources[told.app]
-        self._queues = [read_queue(queue) for queue in answer.queues]
+    def __init__(self, given: Answer, told: Told, cursor: str | None) -> None:
+        self._answer, self._told = given, told
+        self._source = given.sources[told.app]
+        self._queues = [read_queue(queue) for queue in given.queues]
         self._had = known_batches(self._source)
         self._several: set[JobKey] = set()
         self._held: set[str] = set()  # buckets and batches with a job that could not be told: asked for again
@@ -67,28 +72,36 @@ class Changes:
         self.close()
 
     def _all_parts(self) -> Generator[Part, None, None]:
-        names = self._told.names
+        records, names, pieces = list[dict[str, Any]](), self._told.names, 0
         try:
-            # First what stands in several places: by the time that one of these counts as arrived, it has been told.
-            for keys in in_several_places(self._source):
-                self._several.update(keys)
-                told = (self._tell(union) for union in put_together(self._source, keys))
-                yield from self._part([state for state in told if state], names)
-            for chunk in self._source.chunks():
-                records, names = self._take(chunk), Cursor.parse(chunk.cursor)
-                yield from self._part(records, names)
-            self._end_bucket()
-            yield from self._part([], names, is_last=True)
+            for more, names in self._pieces():
+                records, pieces = [*records, *more], pieces + bool(more)
+                if len(records) >= answer.CHUNK_RECORDS or pieces == PIECES:
+                    yield from self._part(records, names)
+                    records, pieces = [], 0
+            yield from self._part(records, names)
         finally:
             self._answer.close()
 
-    def _part(self, records: list[dict[str, Any]], names: Cursor, *, is_last: bool = False) -> Iterator[Part]:
-        if not records and not is_last:
-            return
+    def _part(self, records: list[dict[str, Any]], names: Cursor) -> Iterator[Part]:
         text = self._told.text(names.without(self._held))
         if records or text != self.cursor:
             yield Part(records, text)
         self.cursor = text
+
+    def _pieces(self) -> Iterator[tuple[list[dict[str, Any]], Cursor]]:
+        """The jobs of a chunk that have anything new, and what has arrived by then."""
+        # First what stands in several places: by the time that one of these counts as arrived, it has been told.
+        for keys in in_several_places(self._source):
+            self._several.update(keys)
+            told = (self._tell(union) for union in put_together(self._source, keys))
+            yield [state for state in told if state], self._told.names
+        names = self._told.names
+        for chunk in self._source.chunks():
+            records, names = self._take(chunk), Cursor.parse(chunk.cursor)
+            yield records, names
+        self._end_bucket()
+        yield [], names
 
     def _take(self, chunk: Chunk) -> list[dict[str, Any]]:
         """The jobs of this chunk that have anything new. A batch that was had already comes for its part in others."""

@@ -6,7 +6,7 @@
 from remotejobs.sinks.database import Database, DatabaseSink, DatabaseWithCursor
 from remotejobs.sinks.fields import FIELDS
 from remotejobs.sinks.files import CSVSink, JSONLinesSink
-from remotejobs.sinks.pulling import Overtaken, Sink, pull
+from remotejobs.sinks.pulling import NotStored, Overtaken, Sink, pull
 from remotejobs.sinks.sql import PostgreSQLSink, SQLiteSink
 from remotejobs.sinks.table import TableSink
 
@@ -17,6 +17,7 @@ __all__ = [
     "DatabaseSink",
     "DatabaseWithCursor",
     "JSONLinesSink",
+    "NotStored",
     "Overtaken",
     "PostgreSQLSink",
     "SQLiteSink",

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from remotejobs.changes import Part
 from remotejobs.sinks.fields import KEY, checked
+from remotejobs.sinks.pulling import Overtaken
 
 
 class Database(Protocol):
@@ -34,14 +35,14 @@ class DatabaseWithCursor(Database, Protocol):
 class DatabaseSink:
     """Without the functions of DatabaseWithCursor, everything is told at each pull: slower, and nothing is missed.
 
-    Values are as check_state gives them. Two pulls at once are for the database's own transaction to part.
+    Values are as check_state gives them.
     """
 
     def __init__(self, database: Database, mapping: Mapping[str, str] | None = None) -> None:
         self._database, self._mapping = database, checked(mapping)
 
     def __str__(self) -> str:
-        return "the database"
+        return "The database"
 
     def cursor(self) -> str | None:
         return self._database.get_cursor() if isinstance(self._database, DatabaseWithCursor) else None
@@ -51,10 +52,13 @@ class DatabaseSink:
         for part in parts:
             if isinstance(database, DatabaseWithCursor):
                 with database.transaction():
+                    if database.get_cursor() != since:
+                        raise Overtaken(self)
                     self._put(part)
                     database.set_cursor(part.cursor)
             else:
                 self._put(part)
+            since = part.cursor
             count += len(part.records)
         return count
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 from remotejobs.changes import Part
 from remotejobs.errors import BadInput
 from remotejobs.sinks.fields import KEY, as_json, checked, row
-from remotejobs.sinks.pulling import Overtaken
+from remotejobs.sinks.pulling import NotStored, Overtaken
 
 csv.field_size_limit(1 << 24)
 # What a spreadsheet takes for the beginning of a formula; a job's name is not ours.
@@ -46,7 +46,8 @@ class _FileSink(ABC):
     def _write(self, new: IO[str], values: dict[str, Any]) -> None: ...
 
     def cursor(self) -> str | None:
-        return self._cursors().get(_digest(self._path))
+        with self._explained():
+            return self._cursors().get(_digest(self._path))
 
     def _cursors(self) -> dict[str, str]:
         try:
@@ -66,7 +67,7 @@ class _FileSink(ABC):
                 cursor = part.cursor
             if cursor is not None:
                 came.seek(0)
-                with self._locked():
+                with self._explained(), self._locked():
                     if self.cursor() != since:
                         raise Overtaken(self)
                     self._replace(came, keys, since, cursor)
@@ -90,6 +91,15 @@ class _FileSink(ABC):
         if not self._path.exists():
             return Path(os.devnull).open(encoding="utf-8")
         return self._path.open(encoding="utf-8", newline="")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise NotStored(self, error) from error
+        except (UnicodeError, csv.Error) as error:
+            raise BadInput(f"{self} is none of ours: move it away, and all is told anew.") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -14,7 +14,17 @@ class Overtaken(RemoteJobsError):
     """Another pull stored something in this sink meanwhile: its cursor is a later one, and nothing was stored now."""
 
     def __init__(self, sink: object) -> None:
-        super().__init__(f"Others were storing into {sink} all the time. Nothing is lost; try again.")
+        super().__init__(f"{sink} was written by others all the time. Nothing is lost; try again.")
+
+
+class NotStored(RemoteJobsError):
+    """The database or file could not be read or written. What was stored before counts; the next pull goes on from there."""
+
+    def __init__(self, sink: object, error: Exception) -> None:
+        said = " ".join(str(error).split())
+        super().__init__(
+            f"{sink} could not be brought up to date: {said}. Mend that and pull again; nothing is lost."
+        )
 
 
 class Sink(Protocol):

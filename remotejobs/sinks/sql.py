@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from remotejobs.changes import Part
 from remotejobs.errors import BadInput
 from remotejobs.sinks.fields import FIELDS, KEY, as_json, checked, identifier, row
-from remotejobs.sinks.pulling import Overtaken
+from remotejobs.sinks.pulling import NotStored, Overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ class _SQLSink(ABC):
             self._make_tables()
 
     def __str__(self) -> str:
-        return f"the table {self._name}"
+        return f"The table {self._name}"
 
     @abstractmethod
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
@@ -50,11 +50,11 @@ class _SQLSink(ABC):
 
     @abstractmethod
     def _explained(self) -> AbstractContextManager[None]:
-        """What the database refuses because of how a table is made becomes a BadInput."""
+        """What the database says becomes a sentence: BadInput where a table is not made for this, else NotStored."""
 
     def _unfit(self, error: Exception) -> BadInput:
         return BadInput(
-            f"The table {self._name} does not fit the mapping ({str(error).splitlines()[0]}): it needs a column for each "
+            f"{self} does not fit the mapping ({str(error).splitlines()[0]}): it needs a column for each "
             f"field, and {self._key} has to be its primary key, or unique. Where the table is missing, it is made."
         )
 
@@ -80,7 +80,7 @@ class _SQLSink(ABC):
 
     def cursor(self) -> str | None:
         select = f"SELECT cursor FROM {CURSORS} WHERE name = {self.mark}"  # noqa: S608 (both are constants)
-        with self._transaction():
+        with self._explained():
             found = self._execute(select, (self._name,)).fetchone()
         return None if found is None else str(found[0])
 
@@ -139,7 +139,10 @@ class SQLiteSink(_SQLSink):
         self, path: str | Path, table: str = "jobs", mapping: Mapping[str, str] | None = None
     ) -> None:
         # No transaction is begun behind our back; who finds it locked waits.
-        self._connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
+        try:
+            self._connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise NotStored(f"The database {path}", error) from error
         try:
             super().__init__(table, mapping)
         except BaseException:
@@ -170,10 +173,9 @@ class SQLiteSink(_SQLSink):
     def _explained(self) -> "Iterator[None]":
         try:
             yield
-        except sqlite3.OperationalError as error:
-            if "no column" in str(error) or "ON CONFLICT" in str(error):
-                raise self._unfit(error) from error
-            raise
+        except sqlite3.Error as error:
+            is_unfit = "no column" in str(error) or "ON CONFLICT" in str(error)
+            raise (self._unfit(error) if is_unfit else NotStored(self, error)) from error
 
     def _value(self, value: Any, kind: str) -> Any:
         if kind == "json":
@@ -197,7 +199,10 @@ class PostgreSQLSink(_SQLSink):
         import psycopg
 
         self._psycopg = psycopg
-        self._connection: psycopg.Connection[Any] = psycopg.connect(address, autocommit=True)
+        try:
+            self._connection: psycopg.Connection[Any] = psycopg.connect(address, autocommit=True)
+        except psycopg.Error as error:
+            raise NotStored("The PostgreSQL database", error) from error
         try:
             super().__init__(table, mapping)
         except BaseException:
@@ -225,10 +230,11 @@ class PostgreSQLSink(_SQLSink):
     @contextmanager
     def _explained(self) -> "Iterator[None]":
         errors = self._psycopg.errors
+        unfit = (errors.UndefinedColumn, errors.InvalidColumnReference, errors.DatatypeMismatch)
         try:
             yield
-        except (errors.UndefinedColumn, errors.InvalidColumnReference, errors.DatatypeMismatch) as error:
-            raise self._unfit(error) from error
+        except errors.Error as error:
+            raise (self._unfit(error) if isinstance(error, unfit) else NotStored(self, error)) from error
 
     def _value(self, value: Any, kind: str) -> Any:
         return as_json(value) if kind == "json" else value

@@ -38,10 +38,18 @@ class TableSink:
             sqlalchemy.Column("name", sqlalchemy.String(255), primary_key=True),
             sqlalchemy.Column("cursor", _long_text(sqlalchemy), nullable=False),
         )
-        self._cursors.create(engine, checkfirst=True)
+        self._make_cursors()
+
+    def _make_cursors(self) -> None:
+        try:
+            self._cursors.create(self._engine, checkfirst=True)
+        except self._sql.exc.DBAPIError:
+            # Another one may have made it since it was looked for.
+            if not self._sql.inspect(self._engine).has_table(self._cursors.name, schema=self._cursors.schema):
+                raise
 
     def __str__(self) -> str:
-        return f"the table {self._table.name}"
+        return f"The table {self._table.name}"
 
     def cursor(self) -> str | None:
         query = self._sql.select(self._cursors.c.cursor).where(self._cursors.c.name == self._table.name)

@@ -1,4 +1,7 @@
-"""Sinks of every kind, what lies in them as others read it, and pulls into them that are killed at a given line."""
+"""Sinks of every kind, what lies in them as others read it, and pulls into them that are killed at a given line.
+
+What takes long to import is imported where it is needed: a process that is killed starts often.
+"""
 
 import csv
 import json
@@ -11,9 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-import psycopg
-import sqlalchemy
 
 from remotejobs import RemoteJobSubmitter, answer, sinks
 from remotejobs.sinks import CSVSink, JSONLinesSink, PostgreSQLSink, Sink, SQLiteSink, TableSink, pull
@@ -35,6 +35,8 @@ def make(kind: str, where: str, name: str) -> Sink:
 
 
 def _table(where: str, name: str) -> TableSink:
+    import sqlalchemy
+
     engine = sqlalchemy.create_engine(f"sqlite:///{where}/jobs.sqlite3", poolclass=sqlalchemy.NullPool)
     columns = [sqlalchemy.Column(column, sqlalchemy.Text) for column in MAPPING.values()]
     table = sqlalchemy.Table(name, sqlalchemy.MetaData(), *columns)
@@ -62,6 +64,8 @@ def _read(kind: str, where: str, name: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(f"{where}/jobs.sqlite3")) as connection:
             return connection.execute(f"SELECT {columns} FROM {name}").fetchall()
     if kind == "postgresql":
+        import psycopg
+
         with psycopg.connect(where) as connection:
             return connection.execute(f"SELECT {columns} FROM {name}".encode()).fetchall()
     path = Path(where) / name

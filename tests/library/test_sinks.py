@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy
+from cluster.parts import mounted
 from cluster.sshd import Sshd
 from library import kept
 from library.machines import APP, over_ssh
@@ -25,6 +26,7 @@ from remotejobs.sinks import (
     CSVSink,
     DatabaseSink,
     JSONLinesSink,
+    NotStored,
     Overtaken,
     PostgreSQLSink,
     SQLiteSink,
@@ -100,8 +102,8 @@ def kill_pulls(kind: str, where: str, folder: Folder, kills: int) -> None:
     """The first pull, and one that finds changes: each killed further on each time."""
     keys = folder.good(24)
     names = [f"jobs{number}" for number in range(kills + 1)]
-    for change in ("cleaned", "cancel.1"):
-        killed_pulls(kind, where, "jobs", kills)
+    for count, change in ((kills // 3, "cleaned"), (kills, "cancel.1")):
+        killed_pulls(kind, where, "jobs", count)
         right = truth()
         for name in names:
             pulled(kind, where, name)
@@ -282,6 +284,47 @@ def test_each_field_has_a_column_that_takes_it(
     assert tuple(row) == (["a"], '{"B": "c"}')
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: SQLiteSink(folder / "none" / "jobs.sqlite3"),
+        lambda folder: SQLiteSink(folder / "garbage"),
+        lambda folder: PostgreSQLSink(f"host={folder} user=me password=canary dbname=lab"),
+        lambda folder: pull(RemoteJobSubmitter(APP), CSVSink(folder / "none" / "jobs.csv")),
+        lambda folder: pull(RemoteJobSubmitter(APP), JSONLinesSink(folder)),
+    ],
+)
+def test_where_nothing_can_be_stored_a_sentence_says_so(
+    make: Callable[[Path], object], folder: Folder, tmp_path: Path
+) -> None:
+    folder.good(1)
+    (tmp_path / "garbage").write_text("this is no database, and longer than the head of one" * 10)
+    with pytest.raises(NotStored, match=r"could not be brought up to date: .* nothing is lost") as caught:
+        make(tmp_path)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "csv", "jsonl"])
+def test_a_full_disk_loses_nothing(kind: str, folder: Folder, tmp_path: Path) -> None:
+    keys = folder.good(5)
+    small, large = tmp_path / "small", [key_of(number) for number in range(50, 55)]
+    small.mkdir()
+    with mounted(small, "-t", "tmpfs", "-o", "size=600k", "small"):
+        pulled(kind, str(small), "jobs")
+        before = kept.content(kind, str(small), "jobs")
+        for key in keys:
+            folder.fact(key, "cleaned")
+        for key in large:
+            folder.settings(key, settings_text(name="x" * 200_000))
+        with pytest.raises(NotStored):
+            pulled(kind, str(small), "jobs")
+        assert kept.content(kind, str(small), "jobs") == before
+        for key in large:
+            (folder.path / "settings" / f"{key}.json").unlink()
+        assert pulled(kind, str(small), "jobs") == 5
+        assert kept.content(kind, str(small), "jobs") == truth()
+
+
 # ---- files ----
 
 
@@ -298,12 +341,15 @@ def test_a_file_that_somebody_edited_is_told_everything(kind: str, folder: Folde
 
 
 @pytest.mark.parametrize("make", [CSVSink, JSONLinesSink])
-def test_a_file_that_is_none_of_ours_is_left_alone(make: Any, folder: Folder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [b"my,notes\n1,2\n", b"\xff\xfe\x00", b"jobid\n\0"])
+def test_a_file_that_is_none_of_ours_is_left_alone(
+    make: Any, text: bytes, folder: Folder, tmp_path: Path
+) -> None:
     folder.good(5)
-    (tmp_path / "jobs").write_text("my,notes\n1,2\n")
+    (tmp_path / "jobs").write_bytes(text)
     with pytest.raises(BadInput, match=r"move (it|the file) away"):
         pull(RemoteJobSubmitter(APP), make(tmp_path / "jobs"))
-    assert (tmp_path / "jobs").read_text() == "my,notes\n1,2\n"
+    assert (tmp_path / "jobs").read_bytes() == text
 
 
 def test_csv_and_json_lines_are_read_by_others(folder: Folder, tmp_path: Path) -> None:
