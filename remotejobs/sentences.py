@@ -30,8 +30,6 @@ OUTCOMES = {
     "done; ask for it over a server that leads there.",
     "begun-elsewhere": "It was begun on {text}, another cluster or login node of the same home as {server}. Only there can it be "
     "settled, so nothing more was done here.",
-    "begun-long-ago": "It was begun more than 7 days ago by the server's clock, and is not gone on with. Whether it was "
-    "submitted is not known.",
     "no-job": "There is no record of this job on {server}.",
     "not-submitted": "Its submission is not finished yet.",
     "bad-words": "The request was not understood.",

@@ -15,7 +15,7 @@ submit_steps() {
   case $5 in '' | *[!0-9]*) code=bad-words; return ;; esac
   act=actions/$1 hash=$3 kind=$4
   enter "$2" && earlier_try && return
-  [ $((NOW - $5)) -lt 604800 ] || { code=too-old; [ "$state" = refused ] || code=begun-long-ago; return; }
+  [ $((NOW - $5)) -lt 604800 ] || { code=too-old; return; }
   make "$2" || { code=$trouble; return; }
   here "$kind" || { code=no-scheduler; return; }
   place=$("${kind}_cluster" 2>/dev/null) && [ -n "$place" ] || { state=unknown code=cannot-look; return; }

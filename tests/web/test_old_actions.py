@@ -84,18 +84,24 @@ def test_a_submission_that_no_answer_told_of_for_a_week_is_not_known_and_says_so
     assert NOT_KNOWN in client.get("/").text
 
 
-def test_a_server_whose_clock_says_too_old_is_no_witness_of_an_earlier_try(client: FlaskClient) -> None:
+@pytest.mark.parametrize(("is_kept", "state"), [(True, "done"), (False, "gave_up")])
+def test_a_server_whose_clock_says_too_old_tells_what_it_kept_of_an_earlier_try_and_is_else_no_witness(
+    client: FlaskClient, home: Path, is_kept: bool, state: str
+) -> None:
     key = failed_job()
     action = ask(job(key), "resubmit")
     unanswered()
+    if not is_kept:
+        shutil.rmtree(home / f".{APP}" / "actions" / action.uuid)
     # By our clock it is not that old yet, by the server's it is.
     again(action).asked_at -= WEEK - 60
     server = sources.this_machine()
     server.skew = -120.0
     db.session.commit()
     sync()
-    assert again(action).state == "gave_up"
-    assert all(NOT_KNOWN in page for page in pages(client, key))
+    assert again(action).state == state
+    assert all(NOT_KNOWN in page for page in pages(client, key)) is not is_kept
+    assert len(runs_of(key)) == 2
 
 
 def test_a_restored_database_repeats_no_tap_of_last_week_and_claims_nothing_of_it(
