@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from library.bounded import bounded
 
 from remotejobs import BadInput
 from remotejobs.cursor import Cursor
@@ -79,17 +80,58 @@ def test_nesting_of_any_depth_is_cut_or_refused(depth: int) -> None:
     json.dumps(found)
 
 
-@given(
-    st.text()
-    | st.recursive(
-        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    ).map(json.dumps)
-)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+).map(json.dumps)
+
+
+@given(st.text() | JSON)
 def test_whatever_settings_say_a_database_can_keep(text: str) -> None:
     found = read_settings(text)
     assert found is None or isinstance(found, dict)
     json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+
+
+LINES = st.lists(
+    st.sampled_from(
+        ["end", "code=0", "time=1700000000", "=", "x" * 50 + "=1", "line=a|b|c", "\x1b=\x9b", "end "]
+    )
+    | st.builds("{}={}".format, st.text(max_size=8), st.text(max_size=40))
+    | st.text(max_size=12),
+    max_size=90,
+).map("\n".join)
+NAMES = st.builds(
+    "{}{}_{}.{}".format,
+    st.sampled_from([HASH, HASH[1:], HASH.upper(), ""]),
+    st.text("0a/.\n\0", max_size=2),
+    st.integers(-1, 10**7) | st.text(max_size=3),
+    st.sampled_from(
+        ["json", "id", "exit.1", "exit.99999", "exit.100000", "sched.0", "gone.\u0661", "cleaned\n"]
+    ),
+)
+# What may stand in a file of a record, or be its name.
+RECORD_TEXTS = LINES | NAMES | JSON | st.text()
+
+
+def a_record_is_read_or_is_none(text: str) -> None:
+    with bounded((1 << 20) + 100 * len(text)):
+        found, fact, named = read_settings(text), read_fact(text), parse_file_name(text)
+        try:
+            assert str(JobKey.parse(text)) == text
+        except BadInput as error:
+            assert "is not a job key" in str(error)
+    json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    assert fact is None or len(fact) <= 64
+    for word, value in (fact or {}).items():
+        assert word.isidentifier() and word.isascii() and len(value) <= 4000 and clean(value) == value
+    assert named is None or f"{named[0]}.{named[1]}" == text
+
+
+@settings(max_examples=500, deadline=None)
+@given(RECORD_TEXTS)
+def test_whatever_a_file_of_a_record_says_it_is_read_or_is_none(text: str) -> None:
+    a_record_is_read_or_is_none(text)
 
 
 @given(st.text())
