@@ -53,7 +53,7 @@ keep() {
     awk -v kind="$1" -v cluster="$cluster" -v now="$asked_at" -v tab="$TAB" '
       /^=(endings|answer|open)$/ { part = $0; next }
       part == "" { live[$1 " " $3] = 1 }
-      part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* [^ ]* /, "", line); ending[$1 " " $3, $2] = line }
+      part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* [^ ]* /, "", line); ending[$1 " " $3, $2] = line; if ($2 > top[$1 " " $3]) top[$1 " " $3] = $2 + 0 }
       part == "=answer" && $1 == "accounting" { accounting = $2 }
       # Not to be there is a line as well: a job that was not asked about has none.
       part == "=answer" && ($0 ~ /^n\|/ || $0 ~ /^q\|[^|]*\|[^|]*\|gone\|/) { n = split($0, word, "|"); absent[word[3] " " word[n]] = 1 }
@@ -61,8 +61,8 @@ keep() {
         app = $3; exited = $4; gone = $5; id = $6; submitted = $7; a = $8; key = $9
         job = id " " submitted; named = key " " submitted  # processes are told by key, since pids come again
         if ((job in live) || (named in live)) next
-        # The last attempt that accounting knows; an earlier one of the same job has its own fact.
-        for (e = a; (job, e + 1) in ending; e++);
+        # The last attempt that anybody knows: one that never came to its start has left no fact, and may not be the next.
+        e = top[job] > a ? top[job] : a
         if (gone == "kept" && e == a) next  # it is asked about for another reason
         if ((job, e) in ending) { print app tab key ".sched." e tab "source=" (ending[job, e] ~ /^q/ ? "queue" : "accounting") tab "line=" ending[job, e] tab "time=" now; next }
         if (accounting == "failed" || !(job in absent) && !(named in absent)) next  # it may be known, or come back

@@ -20,12 +20,14 @@ keep() {
 }
 case ${0##*/} in
 squeue)
-  only= named=
-  while [ $# -gt 0 ]; do case $1 in --name=*) named=${1#*=} ;; -j) only=$2; shift ;; esac; shift; done
+  only= named= word=
+  while [ $# -gt 0 ]; do case $1 in --name=*) named=${1#*=} ;; -j) only=$2; shift ;; -o) word=${2%%|*}; shift ;; esac; shift; done
   for job in "$T"/[0-9]*; do
     [ -f "$job" ] || continue
     . "$job"
-    [ -z "$hidden" ] && [ "${only:-$id}" = "$id" ] && [ "${named:-$name}" = "$name" ] || continue
+    case ,${only:-$id}, in *,"$id",*) ;; *) continue ;; esac
+    [ -z "$hidden" ] && [ "${named:-$name}" = "$name" ] || continue
+    [ -z "$word" ] || { echo "$word|$id|$script"; continue; }
     printf '%-12s%-8s%-20s%-16s%-12s%-20s%-20s%-16s%-64s%-64s%-80s\n' "$id" "$restarts" "$submit" "$state" "$exit" "$start" \
       "$end" UNLIMITED pocket '' "$reason"
   done ;;

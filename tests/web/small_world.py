@@ -155,9 +155,8 @@ class SmallWorld:
 
     def restore_database(self) -> None:
         assert self.copy
-        with self.app.app_context():
-            db.session.remove()
-            db.engine.dispose()
+        db.session.remove()
+        db.engine.dispose()
         for beside in ("-wal", "-shm"):
             self.file.with_name(self.file.name + beside).unlink(missing_ok=True)
         shutil.copy(self.copy, self.file)
