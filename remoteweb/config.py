@@ -125,8 +125,9 @@ SETTINGS = {
         Setting(
             "TRASH_DAYS",
             days,
-            30.0,
-            "Days that run folders lie in the trash on the server before such a sync removes them. `off`: they stay.",
+            0.0,
+            "Days that run folders lie in the trash on the server before such a sync removes them. `off`: they stay, until "
+            "somebody runs `remotejobs clean`.",
         ),
         Setting(
             "ALLOWED_HOSTS",
