@@ -177,11 +177,14 @@ submit_held() {
 # or was refused, and why is set.
 hand_over() {
   # It may be taken and not be listed yet, where a time-out or a kill left us: absence is no evidence for five minutes.
-  [ -r "$act/unsettled" ] && IFS= read -r _since <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return 1; }
+  _since= _whose=
+  [ -r "$act/unsettled" ] && read -r _since _whose <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return 1; }
   # It was taken once already, and is only not to be seen (a plugin may rename jobs): never a second one.
   [ ! -s "$act/taken" ] || { code=not-seen-yet; return 1; }
   code=full
-  unsettle && printf '' >"$act/taken" && printf '' >"$act/said.$WORD" && cd "runs/$key" || return 1
+  unsettle || return 1
+  [ "$_whose" = "$WORD" ] || { code=unsettled; return 1; }  # another try of this action is handing it over now
+  printf '' >"$act/taken" && printf '' >"$act/said.$WORD" && cd "runs/$key" || return 1
   "${kind}_submit_held" "$held" "$R/runs/$key/script" >"$R/$act/taken" 2>"$R/$act/said.$WORD"
   _status=$?
   cd "$R" || return 1
@@ -202,8 +205,15 @@ hand_over() {
 } 2>/dev/null
 
 # unsettle: from now on it may have been taken, and is looked for before it is submitted again. Noted before it is handed
-# over, since whatever kills us then leaves no time for it.
-unsettle() { date +%s >"$act/unsettled.$WORD" && mv -f "$act/unsettled.$WORD" "$act/unsettled"; }
+# over, since whatever kills us then leaves no time for it; only one of several tries can note it first: $_whose.
+unsettle() {
+  _old=$_since _new=$act/unsettled.$WORD
+  printf '%s %s\n' "$(date +%s)" "$WORD" >"$_new"
+  if ! read -r _since _whose <"$_new" || [ "$_whose" != "$WORD" ]; then rm -f "$_new"; return 1; fi  # a full disk
+  if [ -n "$_old" ]; then mv -f "$_new" "$act/unsettled"; else ln "$_new" "$act/unsettled"; fi
+  rm -f "$_new"
+  read -r _since _whose <"$act/unsettled"
+} 2>/dev/null
 
 # record_id ID SUBMITTED ...: the first writer wins; f_id is what was recorded.
 record_id() {

@@ -41,7 +41,8 @@ class Place:
         """Five minutes pass on the server for an action that is looked for."""
         mark = self.machine.registry() / "actions" / token / "unsettled"
         if mark.exists():
-            mark.write_text(f"{int(mark.read_text()) - 301}\n")
+            since, who = mark.read_text().split()
+            mark.write_text(f"{int(since) - 301} {who}\n")
 
     def waiting(self) -> list[str]:
         """The names of the jobs of this account that wait in the queue."""

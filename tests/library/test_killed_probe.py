@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cluster.parts import wait_until
+from cluster.sshd import Sshd
 from cluster.steps import KILL, Steps, When
-from library.machines import APP, Machine
+from library.machines import APP, Machine, over_ssh
 from library.once import ACTIONS, Place, new_token, settle, submission
 
-from remotejobs import ActionRefused, ActionUnknown, RemoteJobsError
+from remotejobs import ActionRefused, ActionUnknown, RemoteJobsError, RemoteJobSubmitter
 from remotejobs.errors import AnswerBroken
 
 FROM, STEP = int(os.environ.get("FAULT_FROM", "1")), int(os.environ.get("FAULT_STEP", "1"))
@@ -69,7 +71,6 @@ def struck(scene: Scene, action: str, at: int | str, when: When, what: str = KIL
         ("process", "cancel", "mkdir actions/facts", "before"),
         ("slurm", "submit", "sbatch", "after"),
         ("slurm", "resubmit", "scontrol release", "before"),
-        ("slurm", "cancel", "scancel", "after"),
     ],
 )
 def test_whatever_step_the_server_dies_at_the_same_action_again_settles_it(
@@ -204,6 +205,27 @@ def test_a_submission_whose_request_outlives_its_sender_leaves_no_twin(slurm_sce
     act(slurm_scene.jobs)
     is_so()
     assert (calls(slurm_scene), slurm_scene.waiting()) == (1, [])
+
+
+def test_of_two_tries_at_once_one_hands_the_job_over(slurm_scene: Scene, sshd: Sshd) -> None:
+    token = new_token()
+    act, is_so = submission(slurm_scene, token)
+    slurm_scene.steps.stand_in("sbatch", 'echo called >>"$steps/calls"; sleep 0.5; exec "$real" "$@"')
+
+    def attempt(_: int) -> str:
+        with over_ssh(sshd, slurm_scene.machine.home.owner()) as shell:
+            try:
+                act(RemoteJobSubmitter(APP, shell=shell))
+            except ActionUnknown as error:
+                return str(error)
+        return ""
+
+    with ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(attempt, range(3)))
+    assert "" in said
+    assert calls(slurm_scene) == 1
+    act(slurm_scene.jobs)
+    is_so()
 
 
 def test_a_held_twin_of_an_overlapping_try_is_cancelled_by_the_next_one(slurm_scene: Scene) -> None:
