@@ -1,4 +1,4 @@
-# Two commands: `make run` and `make test`. The longer ones: check, bench, soak.
+# Two commands: `make run` and `make test`. The longer ones: test-postgresql, check, bench, soak.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,16 +7,22 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 PACKAGING := setup.cfg pyproject.toml
+# File by file, in the order of tests/conftest.py: the longest first.
+AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test check bench soak real-parts
+.PHONY: run test test-postgresql check bench soak real-parts
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
 	@exec $(BIN)/remoteweb serve
 
-# Two at a time, each with real parts of its own: most of a test is waiting. `make test ARGS="tests/library -k key"` runs a part.
+# Three at a time, also on two cores, each with real parts of its own: much of a test is waiting. `make test ARGS="tests/library -k key"` runs a part.
 test: real-parts $(VENV)/installed-test
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest $(AT_ONCE) $(ARGS)
+
+# The pages, the commands and the syncs once more, on a PostgreSQL that the tests start: a database for each test.
+test-postgresql: real-parts $(VENV)/installed-test
+	DATABASE=postgresql $(BIN)/pytest $(AT_ONCE) tests/web $(ARGS)
 
 soak: real-parts $(VENV)/installed-test
 	$(BIN)/pytest -m soak $(ARGS)
@@ -42,7 +48,7 @@ $(VENV)/installed-%: $(PACKAGING) | $(BIN)/python
 	@touch $@ $(VENV)/installed
 
 # real-parts may install the module venv first, hence the order-only wish.
-$(BIN)/python: | $(if $(filter test soak bench,$(MAKECMDGOALS)),real-parts)
+$(BIN)/python: | $(if $(filter test test-postgresql soak bench,$(MAKECMDGOALS)),real-parts)
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed, and none was found: install it, or name it with 'make PYTHON=/path/to/python3 run'." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt install python3-venv)." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

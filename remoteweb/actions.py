@@ -8,12 +8,20 @@ from typing import Any
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
+from remotejobs.errors import RemoteJobsError
 from remoteweb import changes
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Job, Source
 
 UNDO_SECONDS = 6.0
 OPEN = ("waiting", "sending", "unknown")
+
+
+class JobGone(RemoteJobsError):
+    """Somebody removed it between the page and the tap."""
+
+    def __init__(self) -> None:
+        super().__init__("It was removed here meanwhile. On its server, everything is as it was.")
 
 
 def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -> Action:
@@ -28,9 +36,7 @@ def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -
         db.session.rollback()
         return earlier
     if kind == "cancel":
-        for other in db.session.scalars(
-            db.select(Action).where(Action.job_id == job.id, Action.kind != kind, Action.state == "waiting")
-        ):
+        for other in _waiting_besides(job.id, kind):
             end(other, "withdrawn", "Withdrawn: the job was cancelled instead.")
     action = Action(source_id=job.source_id, job_id=job.id, kind=kind, revision=revision, asked_by=asked_by)
     return _insert(action, idem_key, job, UNDO_SECONDS)
@@ -81,6 +87,13 @@ def _found(job_id: int, kind: str, idem_key: str) -> Action | None:
     return found
 
 
+def _waiting_besides(job_id: int, kind: str) -> list[Action]:
+    """Locked: on PostgreSQL a sync may be claiming one of them at this moment, and then it waits no more."""
+    others = db.select(Action).where(Action.job_id == job_id, Action.kind != kind, Action.state == "waiting")
+    locked = others.with_for_update().execution_options(populate_existing=True)
+    return list(db.session.scalars(locked))
+
+
 def _done_since(job_id: int, kind: str, revision: int) -> Action | None:
     """A cancel can be repeated without harm; a second run costs its hours."""
     if kind != "resubmit" or not revision:
@@ -104,14 +117,14 @@ def _insert(action: Action, idem_key: str, of: Job | Source, undo: float) -> Act
     try:
         changes.publish([of])
         db.session.commit()
-    except IntegrityError:
+    except IntegrityError as error:
         # On PostgreSQL another tap can come between our look and our INSERT: its row is the answer.
         db.session.rollback()
         if job_id is not None and (first := _found(job_id, kind, idem_key)) is not None:
             return first
         same: Action | None = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
         if same is None:
-            raise
+            raise JobGone from error  # what it refers to is not there any more
         return same
     return action
 
@@ -121,8 +134,8 @@ def end(action: Action, state: str, sentence: str) -> None:
 
 
 def load(ids: Iterable[int]) -> list[Action]:
-    """As the database has them now, in the order of the taps."""
-    query = db.select(Action).where(Action.id.in_(ids)).order_by(Action.id)
+    """As the database has them now, in the order of the taps; locked, since they are loaded to be changed."""
+    query = db.select(Action).where(Action.id.in_(ids)).order_by(Action.id).with_for_update()
     return list(db.session.scalars(query.execution_options(populate_existing=True)))
 
 

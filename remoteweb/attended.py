@@ -63,6 +63,8 @@ def _ask(target: Target) -> str:
     """
     server = db.session.get_one(Server, target.server_id)
     user = server.user
+    db.session.expunge(server)
+    db.session.rollback()  # nothing of the database is held while a person types
     terminal.say(f"No key lets us in to {target.label}.")
     if target.apps is not None:
         user = terminal.ask_user(server.user)

@@ -12,15 +12,31 @@ def publish(changed: Iterable[Job | Source]) -> None:
     """Give all that this transaction changed the next number. Call it last: the counter's row stays locked.
 
     So the order of the numbers is the order of the commits, also on PostgreSQL, and a reader of "all above N"
-    misses nothing.
+    misses nothing: who sees the counter at N sees all that was numbered up to N.
     """
     rows = list(changed)
     if not rows:
         return
     db.session.flush()
+    _lock(rows)
     number = _add_one("change")
     for row in rows:
         row.change = number
+
+
+def _lock(rows: list[Job | Source]) -> None:
+    """On PostgreSQL, the rows before the counter, and in one order.
+
+    Who took the counter first, as a tap would that changes nothing else of its job, would wait for a sync that has
+    the job's row, and that one for the counter.
+    """
+    if db.engine.dialect.name == "sqlite":
+        return
+    for model in (Job, Source):
+        ids = sorted(row.id for row in rows if isinstance(row, model))
+        if ids:
+            wanted = db.select(model.id).where(model.id.in_(ids)).order_by(model.id)
+            db.session.execute(wanted.with_for_update(key_share=True))
 
 
 def start_afresh() -> None:

@@ -173,9 +173,14 @@ def _end_badly(sync: Sync, error: BaseException) -> None:
     db.session.rollback()
     outcomes.put_back(sync.lease, sync.sent, wire_was_touched=sync.wire_was_touched)
     begin_writing()
+    is_ours = leases.locked(sync.lease.server_id) == sync.lease.fence
     sentence = _in_words(error)
     runs.end(sync.progress.run_id, "failed", sentence, list(sync.results.values()))
-    if isinstance(error, Exception) and not isinstance(error, LeaseLost | SourceGone | DBAPIError):
+    if (
+        is_ours
+        and isinstance(error, Exception)
+        and not isinstance(error, LeaseLost | SourceGone | DBAPIError)
+    ):
         trouble.note(sync.lease, sentence, is_login=isinstance(error, LoginError))
     leases.drop(sync.lease)
     db.session.commit()

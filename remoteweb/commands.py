@@ -4,9 +4,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import click
 from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
+from remoteweb.database import db
 from remoteweb.upgrade import unusable
 
 
@@ -15,9 +17,16 @@ def with_database(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def guarded(*args: Any, **options: Any) -> Any:
+        click.get_current_context().call_on_close(_leave)
         try:
             return command(*args, **options)
         except DBAPIError as error:
             raise unusable(error) from error
 
     return with_appcontext(guarded)
+
+
+def _leave() -> None:
+    """PostgreSQL is told that nobody is there any more."""
+    db.session.remove()
+    db.engine.dispose()

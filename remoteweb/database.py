@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import URL, Connection, Engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase
 
 from remoteweb.config import PREFIX, WrongSetting
 
 NAME = f"{PREFIX}SQLALCHEMY_DATABASE_URI"
+LOCK_SECONDS = 15
+# No transaction of ours waits for anything but the database.
+IDLE_SECONDS = 60
+# PostgreSQL's codes: a lock that did not come in time, two that waited for each other, two that wrote the same.
+BUSY = ("55P03", "40P01", "40001")
 
 
 class Base(DeclarativeBase):
@@ -31,7 +36,9 @@ def begin_writing(*, relaxed: bool = False) -> None:
     """The first line of every function that writes.
 
     SQLite takes the write lock at once: SQLAlchemy's default would read first, and lose updates silently.
-    Reading never calls this, or a page view would wait behind a sync.
+    Reading never calls this, or a page view would wait behind a sync. PostgreSQL has no such lock: there, what is
+    read to be changed is locked row by row, in this order in every transaction, or two would wait for each other
+    for ever: server, sync run, action, job, source, counter.
 
     What the session has read so far ends here, since a read that turns into a write fails at once when
     someone else wrote meanwhile: rows loaded before are read anew, under the lock, at the next look.
@@ -85,11 +92,27 @@ def shown(url: URL) -> str:
 
 @event.listens_for(Engine, "connect")
 def _set_up_connection(connection: Any, _record: object) -> None:
-    if not isinstance(connection, sqlite3.Connection):
-        return
+    if isinstance(connection, sqlite3.Connection):
+        _set_up_sqlite(connection)
+    else:
+        _set_up_postgresql(connection)
+
+
+def _set_up_sqlite(connection: sqlite3.Connection) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, below
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 15000")
+    connection.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
+
+
+def _set_up_postgresql(connection: Any) -> None:
+    connection.autocommit = True
+    # As with SQLite, who waits for a lock is told so in the end. And a process that is stopped in the middle of a
+    # transaction (or whose machine is gone) has the counter's row: without an end to that, nobody could write any more.
+    connection.execute(
+        f"SET lock_timeout = {LOCK_SECONDS * 1000:.0f};"
+        f"SET idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000:.0f}"
+    )
+    connection.autocommit = False
 
 
 @event.listens_for(Engine, "begin")
@@ -102,5 +125,23 @@ def _begin(connection: Connection) -> None:
         # An acknowledged tap survives a power failure.
         connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('relaxed') else 'FULL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    elif options.get("relaxed"):
+        return
+    _choose_isolation(connection, writes=bool(options.get("immediate")))
+    if options.get("relaxed"):
         connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+
+
+def _choose_isolation(connection: Connection, *, writes: bool) -> None:
+    """Reading sees one moment, as on SQLite: a page whose tag is newer than its rows would miss their change.
+
+    Writing sees what others have committed meanwhile: it waits for their locks, and goes on from what they left.
+    """
+    from psycopg import IsolationLevel
+
+    level = IsolationLevel.READ_COMMITTED if writes else IsolationLevel.REPEATABLE_READ
+    connection.connection.driver_connection.isolation_level = level  # type: ignore[union-attr]
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Others hold what was wanted: tried again in a moment, it may go well."""
+    return "locked" in str(error.orig) or getattr(error.orig, "sqlstate", None) in BUSY

@@ -160,12 +160,18 @@ def still_ours(lease: Lease) -> None:
     """Inside a writing transaction: raises LeaseLost when a later sync has begun, before anything of ours is
     written.
     """
-    # On PostgreSQL another sync could begin between this look and the commit: the lock makes it wait for us.
-    # `key_share`: whoever adds a row that only speaks of this server need not.
-    query = db.select(Server.fence).where(Server.id == lease.server_id).with_for_update(key_share=True)
-    fence = db.session.scalar(query)
-    if fence != lease.fence:
+    if locked(lease.server_id) != lease.fence:
         raise _lost(lease)
+
+
+def locked(server_id: int) -> int | None:
+    """The server's fence, None if it is gone. Until the transaction ends, no sync of it begins and no source of it
+    comes or goes: on SQLite nobody else writes anyway, on PostgreSQL they wait for this lock.
+    """
+    # `key_share`: whoever adds a row that only speaks of this server need not wait.
+    query = db.select(Server.fence).where(Server.id == server_id).with_for_update(key_share=True)
+    fence: int | None = db.session.scalar(query)
+    return fence
 
 
 def _lost(lease: Lease) -> LeaseLost:

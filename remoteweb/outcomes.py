@@ -62,6 +62,7 @@ def put_back(lease: Lease, sent: list[Sent], *, wire_was_touched: bool) -> None:
     if not sent:
         return
     begin_writing()
+    leases.locked(lease.server_id)
     rows = _ours(lease, sent)
     for action in rows:
         if wire_was_touched:

@@ -1,10 +1,13 @@
 """What a person reads when something cannot be done: a page of its own, or a message on the open page."""
 
 from flask import Flask, Response, current_app, make_response, render_template, request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from werkzeug.exceptions import HTTPException
 
 from remotejobs.errors import RemoteJobsError
+from remoteweb.actions import JobGone
+from remoteweb.database import is_busy
 
 WORDS = {
     404: ("There is nothing here", "What was here may have been removed, or the address has a mistake."),
@@ -26,7 +29,11 @@ OTHER = ("That did not work", "Nothing was changed. Go back to the list, and try
 def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(RemoteJobsError, _wrong_input)
-    app.register_error_handler(OperationalError, _database_trouble)
+    for gone in (JobGone, ObjectDeletedError, StaleDataError):
+        app.register_error_handler(gone, _gone)
+    # PostgreSQL's word for a table that was never made is the last of these.
+    for trouble in (OperationalError, InterfaceError, ProgrammingError):
+        app.register_error_handler(trouble, _database_trouble)
 
 
 def answer(status: int, title: str, sentence: str) -> Response:
@@ -49,6 +56,11 @@ def _wrong_input(error: RemoteJobsError) -> Response:
     return answer(400, "That cannot be used", str(error))
 
 
-def _database_trouble(error: OperationalError) -> Response:
+def _gone(_error: Exception) -> Response:
+    """Somebody removed it between the look and the tap."""
+    return answer(404, *WORDS[404])
+
+
+def _database_trouble(error: DBAPIError) -> Response:
     current_app.logger.error("The database refused: %s", error.orig)
-    return answer(503, *(BUSY if "locked" in str(error.orig) else UNUSABLE))
+    return answer(503, *(BUSY if is_busy(error) else UNUSABLE))

@@ -118,6 +118,7 @@ def begin(lease: Lease, asked_by: str, *, whole_server: bool) -> int:
             db.select(SyncRun)
             .where(SyncRun.server_id == lease.server_id, SyncRun.state == "waiting")
             .order_by(SyncRun.id)
+            .with_for_update()  # a tap on Pause takes them away
         )
         if whole_server
         else []

@@ -101,9 +101,12 @@ def _is_due(now: float, fence: int | None) -> ColumnElement[bool]:
 
 def _give_up_the_old(source_ids: list[int], now: float, fence: int) -> list[Job | Source]:
     old = db.session.scalars(
-        db.select(Action).where(
-            _is_due(now, fence), Action.source_id.in_(source_ids), Action.asked_at < now - TOO_OLD_SECONDS
-        )
+        db.select(Action)
+        .where(_is_due(now, fence), Action.source_id.in_(source_ids))
+        .where(Action.asked_at < now - TOO_OLD_SECONDS)
+        .order_by(Action.id)
+        .with_for_update()  # one of them may be withdrawn at this moment
+        .execution_options(populate_existing=True)
     ).all()
     for action in old:
         if action.tries:

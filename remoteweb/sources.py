@@ -7,9 +7,9 @@ from sqlalchemy.exc import IntegrityError
 
 from remotejobs.errors import RemoteJobsError
 from remotejobs.records import app_name
-from remoteweb import changes
+from remoteweb import changes, leases
 from remoteweb.database import begin_writing, db
-from remoteweb.models import Job, Server, Source
+from remoteweb.models import Action, Job, Server, Source
 
 DEFAULT_APP = "remoteJobs-vistrails"
 # No site bans a machine for talking to itself, and a tap on this machine should be carried out soon.
@@ -69,11 +69,13 @@ def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[
 
 def _learned(known: Server, alias: str, key_files: list[str]) -> Server:
     """The row, with the name and the keys that it lacked. What it had is kept: it let us in until now."""
+    if set(key_files) <= set(_keys(known)) and (known.alias or not alias):
+        return known
+    server_id = known.id
+    begin_writing()
+    leases.locked(server_id)
     has = _keys(known)
     keys = [*key_files, *(key for key in has if key not in key_files)]
-    if set(keys) == set(has) and (known.alias or not alias):
-        return known
-    begin_writing()
     known.alias = known.alias or alias
     if set(keys) != set(has):
         known.key_files = msgspec.json.encode(keys).decode()
@@ -91,6 +93,8 @@ def source_here(app: str = DEFAULT_APP) -> Source:
     """A source on this machine, which needs no login to be known: where the example job goes."""
     server_id = this_machine().id
     begin_writing()
+    if leases.locked(server_id) is None:  # a first try that failed has just dropped it again
+        return source_here(app)
     found = _source(server_id, app)
     if found is None:
         found = Source(server_id=server_id, app=app_name(app))
@@ -148,8 +152,10 @@ def forget(source_id: int) -> bool:
         return False
     at = source.server_id
     db.session.expunge(source)
-    db.session.execute(delete(Job).where(Job.source_id == source_id))
-    db.session.execute(delete(Source).where(Source.id == source_id))
+    leases.locked(at)
+    # The actions first: a tap takes its action's lock before that of its job.
+    for model, of_source in ((Action, Action.source_id), (Job, Job.source_id), (Source, Source.id)):
+        db.session.execute(delete(model).where(of_source == source_id))
     _drop_unused(at, even_here=False)
     changes.start_afresh()
     db.session.commit()

@@ -13,9 +13,9 @@ import click
 from flask import Flask
 from flask_alembic import Alembic
 from sqlalchemy import Connection, MetaData, Table, inspect, select, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from remoteweb.database import db, shown
+from remoteweb.database import db, is_busy, shown
 from remoteweb.paths import asset_folder
 from remoteweb.untrusted import line
 
@@ -70,18 +70,34 @@ def _upgrade_file(path: Path) -> None:
         _switch_to_wal(path)
         if present:
             _copy(path, "-".join(sorted(present)))
-        connection = alembic.migration_context.connection
-        assert connection is not None  # noqa: S101  it is None only when SQL is written to a file
-        connection.execution_options(immediate=True)
-        alembic.upgrade()
+        _migrate()
 
 
 def _upgrade_server() -> None:
     with db.engine.begin() as connection:
+        # For a while: other starts may be waiting before us. And nothing is said here while another connection migrates.
+        connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         # Before the version is read: two would both find that there is something to do.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        try:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        except OperationalError as error:
+            raise (_kept_waiting() if is_busy(error) else error) from None
         if _present_version() != _versions_here():
-            alembic.upgrade()
+            _migrate()
+
+
+def _migrate() -> None:
+    connection = alembic.migration_context.connection
+    assert connection is not None  # noqa: S101  it is None only when SQL is written to a file
+    connection.execution_options(immediate=True)
+    alembic.upgrade()
+
+
+def _kept_waiting() -> UpgradeRefused:
+    return UpgradeRefused(
+        f"Another process has been upgrading the database for {LOCK_SECONDS:.0f} s. Try again when it is done."
+    )
 
 
 def _versions_here() -> set[str]:
@@ -123,10 +139,7 @@ def _locked(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > give_up:
-                    raise UpgradeRefused(
-                        f"Another process has been upgrading the database for {LOCK_SECONDS:.0f} s. "
-                        "Try again when it is done."
-                    ) from None
+                    raise _kept_waiting() from None
                 time.sleep(0.05)
         yield
 

@@ -3,12 +3,12 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cluster.parts import base_folder, need
-from cluster.postgresql import running as running_postgresql
+from cluster.postgresql import PostgreSQL
 from cluster.slurm import Slurm
 from cluster.sshd import Sshd
 
@@ -16,7 +16,32 @@ from cluster.sshd import Sshd
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLURM_COMMANDS = ("slurmctld", "slurmd", "sbatch", "munged", "setpriv")
+# Files that take longest, the longest first: they are begun first, so that no worker has one left at the end.
+LONGEST = (
+    "test_update_database",
+    "test_pages",
+    "test_collector_trouble",
+    "test_submission",
+    "test_servers",
+    "test_registry",
+    "test_cli",
+    "test_collector",
+    "test_list",
+    "test_whole_road",
+    "test_slurm_live",
+    "test_serve",
+    "test_cancelling",
+    "test_collector_killed",
+    "test_jobs",
+    "test_packaging",
+    "test_two_of_each",
+)
 ACCOUNTING_COMMANDS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "mariadb")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(autouse=True)
@@ -77,10 +102,15 @@ def slurm_without_accounting(parts_folder: Path) -> Iterator[Slurm]:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL of our own, on a unix socket: call it for the address of a new, empty database."""
-    with running_postgresql() as new_database:
-        yield new_database
+def postgresql() -> Iterator[PostgreSQL]:
+    with base_folder("postgresql") as folder:
+        server = PostgreSQL(folder)
+        server.make()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Taps: cancel, resubmit, undo, send now, and the example job. Each is a row for the next sync; none goes to a server."""
 
+import re
 from urllib.parse import urlsplit
 
 from flask import Response, abort, flash, make_response, redirect, render_template, request, url_for
@@ -14,9 +15,11 @@ from remoteweb.jobs.listing import rows
 from remoteweb.jobs.markup import job_url
 from remoteweb.models import Action, Job
 from remoteweb.sync import requests as sync_requests
+from remoteweb.untrusted import whole
 
 ENDED_ALREADY = "It has ended already: there is nothing left to cancel."
 RUNS_STILL = "It has not ended yet: cancel it first, or wait."
+_IDEM_KEY = re.compile(r"[!-~]{8,64}\Z")
 NOT_OURS = "It was not submitted from here, so it can only be looked at."
 
 
@@ -78,7 +81,8 @@ def asked(uuid: str) -> Action:
 
 
 def _asked(job: Job, kind: str) -> AnyResponse:
-    action = actions.ask(job, kind, _idem_key(), request.form.get("seen", 0, type=int))
+    seen = whole(request.form.get("seen", type=int), 0) or 0
+    action = actions.ask(job, kind, _idem_key(), seen)
     note = _run_already(action) if (action.kind, action.state) == ("resubmit", "done") else None
     return say(
         found(job.id), note or taps.on_ask(action, job.name), action if action.state == "waiting" else None
@@ -100,7 +104,7 @@ def _run_already(action: Action) -> str | None:
 
 def _idem_key() -> str:
     key = request.form.get("idem_key", "")
-    if not 8 <= len(key) <= 64:
+    if not _IDEM_KEY.match(key):
         abort(400)
     return key
 

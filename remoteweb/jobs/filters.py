@@ -19,6 +19,7 @@ VIEWS = {
 _CURSOR = re.compile(r"([0-3])\.([0-9]{1,18})\.([0-9]{1,18})\Z", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,9}\Z", re.ASCII)
 LONGEST_SEARCH = 100
+LARGEST = 2**31 - 1  # of what a column of the tables holds
 
 
 class Cursor(NamedTuple):
@@ -31,7 +32,8 @@ class Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self | None:
         match = _CURSOR.match(text)
-        return cls(*map(int, match.groups())) if match else None
+        place = cls(*map(int, match.groups())) if match else None
+        return place if place and max(place) <= LARGEST else None
 
     def __str__(self) -> str:
         return f"{self.group}.{self.change}.{self.id}"

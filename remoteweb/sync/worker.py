@@ -42,14 +42,18 @@ class Worker(threading.Thread):
         # Servers where something was just done: what became of it is looked at as soon as the interval
         # allows.
         self._followed: set[int] = set()
+        self._trouble = ""
 
     def run(self) -> None:
         while not self._over.is_set():
             try:
                 self._look_around()
-            except Exception:
-                # The database may be away for a while; the worker is not.
-                self.app.logger.exception("The sync worker could not look for work; it tries again.")
+                self._trouble = ""
+            except Exception as error:
+                # The database may be away for a while; the worker is not. That is told once and not each second.
+                if self._trouble != (trouble := repr(error)):
+                    self.app.logger.exception("The sync worker could not look for work; it tries again.")
+                self._trouble = trouble
             self._over.wait(TICK_SECONDS)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:

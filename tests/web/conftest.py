@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cluster.parts import base_folder
+from cluster.postgresql import PostgreSQL
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -15,16 +18,58 @@ from remoteweb.upgrade import upgrade_database
 BROWSER = {"HTTP_SEC_FETCH_SITE": "same-origin"}
 
 
-@pytest.fixture
-def app(home: object, request: pytest.FixtureRequest) -> Iterator[Flask]:
-    """The app, on a new SQLite file in the test's own state folder. Not pushed: `with app.app_context():`.
+on_postgresql = os.environ.get("DATABASE") == "postgresql"
 
-    With DATABASE=postgresql in the environment, on a new database of a real PostgreSQL instead.
-    """
-    settings: dict[str, object] = {"TESTING": True}
-    if os.environ.get("DATABASE") == "postgresql":
-        settings["SQLALCHEMY_DATABASE_URI"] = request.getfixturevalue("postgresql")()
-    app = create_app(settings)
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    other = "sqlite" if on_postgresql else "postgresql"
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def migrated(postgresql: PostgreSQL) -> str:
+    """A database of this version without a row in it: to copy it is quicker than to make it anew for each test."""
+    address = postgresql.new_database()
+    with pytest.MonkeyPatch.context() as patch, base_folder("migrated") as folder:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        app = create_app({"SQLALCHEMY_DATABASE_URI": address})
+        upgrade_database(app)
+        with app.app_context():
+            db.engine.dispose()
+    return address
+
+
+@pytest.fixture(autouse=True)
+def default_database(
+    home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """The database of all that the test starts: a file in its home; with DATABASE=postgresql, one of a real PostgreSQL."""
+    if not on_postgresql:
+        yield
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    address = server.new_database(request.getfixturevalue("migrated"))
+    monkeypatch.setenv("REMOTEWEB_SQLALCHEMY_DATABASE_URI", address)
+    yield
+    server.drop(address)
+
+
+@pytest.fixture
+def empty_database(
+    default_database: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """One in which nothing was made yet, where the test would have a made one."""
+    if on_postgresql:
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        monkeypatch.setenv("REMOTEWEB_SQLALCHEMY_DATABASE_URI", server.new_database())
+
+
+@pytest.fixture
+def app(default_database: None) -> Iterator[Flask]:
+    """The app, on a new database. Not pushed: `with app.app_context():`."""
+    app = create_app({"TESTING": True})
     upgrade_database(app)
     yield app
     with app.app_context():

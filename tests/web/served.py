@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.parse
 from contextlib import closing
 from pathlib import Path
 
@@ -42,6 +43,20 @@ class Served:
         connection = http.client.HTTPConnection(address, self.port, timeout=10)
         with closing(connection):
             connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+            answer = connection.getresponse()
+            answer.body = answer.read()  # type: ignore[attr-defined]
+            return answer
+
+    def post(self, path: str, form: dict[str, str], cookie: str) -> http.client.HTTPResponse:
+        """As a form of our own page is sent."""
+        headers = {
+            "Cookie": cookie,
+            "Sec-Fetch-Site": "same-origin",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with closing(connection):
+            connection.request("POST", path, urllib.parse.urlencode(form), headers)
             answer = connection.getresponse()
             answer.body = answer.read()  # type: ignore[attr-defined]
             return answer

@@ -12,6 +12,8 @@ from remoteweb import access
 from remoteweb.database import db
 from remoteweb.models import Entry
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.fixture
 def base(app: Flask) -> Iterator[str]:

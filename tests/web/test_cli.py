@@ -158,6 +158,7 @@ def test_forgetting_with_a_wrong_server_is_wrong_usage(server: str) -> None:
 READING = [["sources"], ["jobs"], ["forget-source", APP], ["update-database"]]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("command", [*READING, ["link"], ["serve"], ["sync-worker"]])
 def test_a_file_that_is_no_database_is_a_sentence(home: Path, command: list[str]) -> None:
     file = state_folder() / "remoteweb.sqlite"
@@ -179,6 +180,7 @@ def test_a_database_that_lacks_a_column_is_a_sentence(app: Flask, command: list[
     assert re.fullmatch(r"Error: The database \S+ cannot be used: .+\n", ended.stderr)
 
 
+@pytest.mark.sqlite
 def test_a_database_that_is_locked_is_a_sentence(app: Flask) -> None:
     with app.app_context():
         event.listen(

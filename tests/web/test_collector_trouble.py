@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from cluster.postgresql import PostgreSQL
 from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -354,8 +355,8 @@ def test_two_syncs_of_one_server_never_run_at_once() -> None:
 
 
 @pytest.fixture
-def on_postgresql(postgresql: Callable[[], str]) -> Iterator[None]:
-    app = create_app({"SQLALCHEMY_DATABASE_URI": postgresql()})
+def on_postgresql(postgresql: PostgreSQL) -> Iterator[None]:
+    app = create_app({"SQLALCHEMY_DATABASE_URI": postgresql.new_database()})
     upgrade_database(app)
     with app.app_context():
         yield

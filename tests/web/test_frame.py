@@ -18,8 +18,6 @@ from remoteweb.headers import CONTENT_SECURITY_POLICY
 from remoteweb.models import Counter
 from remoteweb.secret import secret_key
 
-sqlite_only = pytest.mark.skipif(os.environ.get("DATABASE") == "postgresql", reason="this is about SQLite")
-
 FINE: dict[str, tuple[str, object]] = {
     "SECRET_KEY": ("1234567890" * 4, "1234567890" * 4),
     "SYNC_NOW": ("off", False),
@@ -98,7 +96,7 @@ def test_a_password_in_the_databases_address_is_not_shown() -> None:
         db.engine.dispose()
 
 
-@sqlite_only
+@pytest.mark.sqlite
 def test_the_database_and_the_secret_lie_in_the_state_folder(app: Flask, home: Path) -> None:
     folder = home / ".local" / "state" / "remoteweb"
     assert {"remoteweb.sqlite", "secret"} <= {file.name for file in folder.iterdir()}
@@ -209,7 +207,7 @@ def test_an_unforeseen_error_is_a_page_that_says_so_and_shows_nothing_of_it(
     assert "ZeroDivision" not in answer.text
 
 
-@sqlite_only
+@pytest.mark.sqlite
 def test_a_database_that_somebody_keeps_locked_is_a_message_and_reading_goes_on(
     app: Flask, client: FlaskClient
 ) -> None:
@@ -229,7 +227,7 @@ def test_a_database_that_somebody_keeps_locked_is_a_message_and_reading_goes_on(
     assert client.get(link).status_code == 303  # the link was not used up
 
 
-def test_a_database_that_was_never_made_is_a_page_that_says_so(home: Path) -> None:
+def test_a_database_that_was_never_made_is_a_page_that_says_so(empty_database: None) -> None:
     app = create_app({"TESTING": True})
     answer = app.test_client().get("/enter/x")
     with app.app_context():

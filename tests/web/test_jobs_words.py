@@ -8,6 +8,8 @@ from remoteweb.jobs.filters import Cursor, Filter
 from remoteweb.jobs.times import duration
 from remoteweb.jobs.words import LOOKS, known
 
+pytestmark = pytest.mark.sqlite
+
 NOW = 1_700_000_000.0
 
 

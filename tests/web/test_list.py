@@ -204,6 +204,7 @@ QUERIES = [
 ]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("address", [*QUERIES, "/?after=3.0.900", "/changes", "/jobs/5", "/jobs/5/changes"])
 def test_no_query_reads_the_whole_table(app: Flask, client: FlaskClient, alps: int, address: str) -> None:
     """SQLite's own plan: every step on `job` is a search in an index, and none sorts more than it must."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.sqlite
+
 STATIC = Path(__file__).resolve().parents[2] / "static"
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.sqlite
+
 ROOT = Path(__file__).parents[2]
 NOT_OF_THE_CHECKOUT = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache"
@@ -23,6 +25,7 @@ from pathlib import Path
 import remoteweb, remotejobs.shell
 from remoteweb import access, create_app
 from remoteweb.upgrade import upgrade_database
+
 app = create_app()
 upgrade_database(app)
 with app.app_context():

@@ -12,6 +12,8 @@ import pytest
 
 from remoteweb import config, create_app
 
+pytestmark = pytest.mark.sqlite
+
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SOURCES = sorted(

@@ -3,17 +3,20 @@
 import os
 import signal
 import socket
-import sqlite3
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 from cluster.parts import free_port, wait_until
 from web.served import Served
+from web.stored import address, is_whole, rows
 from web.terminals import run
+
+from remoteweb import create_app, sources
+from remoteweb.database import db, shown
+from remoteweb.models import Source
+from remoteweb.sync import requests
 
 
 @pytest.fixture
@@ -31,10 +34,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[[int], Served]]:
         one.end()
 
 
-def database(home: Path) -> sqlite3.Connection:
-    return sqlite3.connect(home / ".local/state/remoteweb/remoteweb.sqlite", timeout=10)
-
-
 def test_it_prints_one_block_and_the_link_lets_a_browser_in_once(
     serve: Callable[[int], Served], home: Path
 ) -> None:
@@ -46,7 +45,7 @@ def test_it_prints_one_block_and_the_link_lets_a_browser_in_once(
     assert served.get("/" + link.partition(f":{served.port}/")[2]).status == 401
     lines = served.out.read_text().splitlines()
     assert lines[0].startswith("remoteweb ")
-    assert lines[1].split() == ["Database", str(home / ".local/state/remoteweb/remoteweb.sqlite")]
+    assert lines[1].split() == ["Database", shown(address())]
     assert lines[2].split() == ["Open", link]
     assert len(lines) == 4
     assert served.err.read_text() == ""  # in particular no log with the token in it
@@ -62,8 +61,8 @@ def test_it_answers_on_both_loopback_addresses_and_on_no_other(serve: Callable[[
         if one.status == psutil.CONN_LISTEN
     }
     assert listening == wanted
-    for address in wanted:
-        assert served.get("/", address=address).status == 401
+    for one in wanted:
+        assert served.get("/", address=one).status == 401
 
 
 def test_link_is_of_the_port_that_is_served(serve: Callable[[int], Served], home: Path) -> None:
@@ -133,8 +132,7 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing_behind(
     assert served.err.read_text() == ""
     with socket.create_server(("127.0.0.1", served.port)):
         pass
-    with closing(database(home)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert is_whole()
     assert [path.name for path in home.iterdir()] == [".local"]  # and no ~/.gunicorn
 
 
@@ -167,15 +165,15 @@ def test_no_worker_outlives_a_server_that_was_killed(serve: Callable[[int], Serv
     assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("loopback", ["127.0.0.1", "::1"])
 def test_a_port_that_is_taken_is_a_sentence_with_a_way_out(
-    serve: Callable[[int], Served], address: str
+    serve: Callable[[int], Served], loopback: str
 ) -> None:
-    if address == "::1" and not has_ipv6():
+    if loopback == "::1" and not has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    family = socket.AF_INET6 if ":" in loopback else socket.AF_INET
     port = free_port()
-    with socket.create_server((address, port), family=family):
+    with socket.create_server((loopback, port), family=family):
         served = serve(port)
         assert served.process.wait(20) == 1
     assert f"Error: Port {port} is in use." in served.err.read_text()
@@ -187,30 +185,11 @@ def test_a_port_that_is_taken_is_a_sentence_with_a_way_out(
 def test_the_sync_worker_runs_in_it(serve: Callable[[int], Served], home: Path) -> None:
     served = serve(free_port())
     served.until_ready()
-    with closing(database(home)) as connection, connection:
-        server = {"id": 1, "user": "", "host": "", "port": 0, "key_files": "[]", "min_interval": 1.0}
-        _insert(connection, "server", server)
-        _insert(connection, "source", {"server_id": 1, "kind": "remotejobs", "app": "jobs", "change": 1})
-        run = {
-            "server_id": 1,
-            "asked_by": "person",
-            "asked_at": time.time(),
-            "state": "waiting",
-            "results": "[]",
-        }
-        _insert(connection, "sync_run", run)
-
-    def state() -> str:
-        with closing(database(home)) as connection:
-            return str(connection.execute("SELECT state FROM sync_run ORDER BY id LIMIT 1").fetchone()[0])
-
-    wait_until(lambda: state() not in ("waiting", "running"), "the sync that was asked for")
-
-
-def _insert(connection: sqlite3.Connection, table: str, values: dict[str, object]) -> None:
-    """The row, with an empty value in every other column that has to have one."""
-    for _, name, kind, required, _, key in connection.execute(f"PRAGMA table_info({table})").fetchall():
-        if required and not key and name not in values:
-            values[name] = "" if kind == "TEXT" else 0
-    names, marks = ", ".join(f'"{name}"' for name in values), ", ".join("?" * len(values))
-    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
+    with create_app().app_context():
+        server = sources.this_machine()
+        db.session.add(Source(server_id=server.id, app="jobs"))
+        db.session.commit()
+        requests.ask(server)
+        db.engine.dispose()
+    asked = "SELECT state FROM sync_run ORDER BY id LIMIT 1"
+    wait_until(lambda: rows(asked)[0][0] not in ("waiting", "running"), "the sync that was asked for")

@@ -246,14 +246,16 @@ def test_an_error_that_nobody_foresaw_ends_neither_worker_nor_later_syncs(
 def test_a_database_that_is_away_for_a_while_does_not_end_the_worker(
     monkeypatch: pytest.MonkeyPatch, running: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL)
-
     def away() -> list[Server]:
         raise OperationalError("SELECT 1", {}, Exception("locked"))
 
     with monkeypatch.context() as patch:
         patch.setattr(worker.sources, "with_sources", away)
+        eventually(lambda: bool(caplog.records))
         time.sleep(0.3)
+    assert [record.message for record in caplog.records] == [
+        "The sync worker could not look for work; it tries again."
+    ], "it is told once, and not each second"
     sources.source_here()
     eventually(lambda: bool(_runs()))
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +14,13 @@ import pytest
 from click.testing import Result
 from cluster.sshd import Sshd
 from flask import Flask
+from sqlalchemy.exc import DBAPIError
+from web.stored import address, is_whole, rows, write
 from web.syncing import APP, Registry, again, ask, job, submit
 from web.terminals import Terminal, begin, interrupt, run
 
 from remoteweb import sources
-from remoteweb.database import db
+from remoteweb.database import db, shown
 from remoteweb.models import Job, Server
 
 HASH = "0123456789abcdef0123456789abcdef"
@@ -30,20 +31,16 @@ def database(home: Path) -> Path:
     return home / ".local" / "state" / "remoteweb" / "remoteweb.sqlite"
 
 
+def no_interval() -> None:
+    """Whoever syncs again at once need not wait."""
+    write("UPDATE server SET min_interval = 0")
+
+
 @pytest.fixture
 def invoke(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """The command in this process, for what needs neither a terminal nor an end of the process; no intervals."""
     monkeypatch.setattr(sources, "LOCAL_MIN_INTERVAL", 0.0)
     return lambda *arguments: app.test_cli_runner().invoke(args=["update-database", *arguments])
-
-
-def rows(database: Path, query: str) -> list[tuple[object, ...]]:
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
-
-
-def is_whole(database: Path) -> bool:
-    return rows(database, "PRAGMA integrity_check") == [("ok",)]
 
 
 @pytest.fixture
@@ -66,12 +63,12 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_without_arguments_it_syncs_this_machine(home: Path, database: Path) -> None:
+def test_without_arguments_it_syncs_this_machine(home: Path) -> None:
     submit("exit 0", name="first")
     ended = run("update-database")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("this machine: 1 job, 1 changed, ") and ended.stdout.endswith(" s\n")
-    assert rows(database, "SELECT name FROM job") == [("first",)]
+    assert rows("SELECT name FROM job") == [("first",)]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +134,8 @@ def test_quiet_is_quiet(invoke: Callable[..., Result]) -> None:
     assert (ended.exit_code, ended.output) == (0, "")
 
 
-def test_verbose_says_which_database_is_used(home: Path, database: Path) -> None:
-    assert f"Database: {database}" in run("update-database", "-v").stderr
+def test_verbose_says_which_database_is_used() -> None:
+    assert f"Database: {shown(address())}\n" in run("update-database", "-v").stderr
 
 
 @pytest.mark.parametrize(
@@ -162,16 +159,16 @@ def test_wrong_usage_gets_a_sentence_and_exit_status_2(
     assert ended.stdout == "" and "secret" not in ended.stderr
 
 
-def test_a_server_is_one_connection_and_one_command(keys: Sshd, database: Path) -> None:
+def test_a_server_is_one_connection_and_one_command(keys: Sshd) -> None:
     with keys.counting() as counted:
         ended = run("update-database", APP, keys.destination)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("127.0.0.1: 0 jobs, 0 changed, ")
     assert (counted.connections, counted.execs) == (1, 1)
-    assert rows(database, "SELECT app FROM source") == [(APP,)]
+    assert rows("SELECT app FROM source") == [(APP,)]
 
 
-def test_an_alias_is_resolved_once_and_kept(keys: Sshd, home: Path, database: Path) -> None:
+def test_an_alias_is_resolved_once_and_kept(keys: Sshd, home: Path) -> None:
     config = home / ".ssh" / "config"
     key = (home / ".ssh" / "id_ed25519").rename(home / ".ssh" / "of_alps")
     config.write_text(
@@ -181,26 +178,24 @@ def test_an_alias_is_resolved_once_and_kept(keys: Sshd, home: Path, database: Pa
     config.write_text("Host alps\n HostName 127.0.0.9\n")
     ended = run("update-database", APP, "alps")
     assert ended.returncode == 0, "the name means what it meant when it was added"
-    assert rows(database, "SELECT alias, host, port, user, key_files FROM server") == [
+    assert rows('SELECT alias, host, port, "user", key_files FROM server') == [
         ("alps", keys.host, keys.port, keys.user, f'["{key}"]')
     ]
 
 
-def test_an_alias_brings_its_key_to_a_login_that_was_known_without_it(
-    keys: Sshd, home: Path, database: Path
-) -> None:
+def test_an_alias_brings_its_key_to_a_login_that_was_known_without_it(keys: Sshd, home: Path) -> None:
     key = (home / ".ssh" / "id_ed25519").rename(home / ".ssh" / "of_alps")
     given = f"{keys.password}\n"
     assert run("update-database", APP, keys.destination, "--password-stdin", given=given).returncode == 0
-    time.sleep(1)  # the server's shortest interval
+    no_interval()
     assert run("update-database").returncode == 3, "no key is known, and nobody is there to type a password"
     (home / ".ssh" / "config").write_text(
         f"Host alps\n HostName {keys.host}\n Port {keys.port}\n User {keys.user}\n IdentityFile {key}\n"
     )
-    time.sleep(1)
+    no_interval()
     ended = run("update-database", APP, "alps")
     assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.startswith("alps: ")
-    assert rows(database, "SELECT alias, key_files FROM server") == [("alps", f'["{key}"]')]
+    assert rows("SELECT alias, key_files FROM server") == [("alps", f'["{key}"]')]
 
 
 def test_a_second_alias_adds_its_key_and_leaves_the_first_name(app: Flask) -> None:
@@ -252,32 +247,28 @@ def test_a_config_that_runs_commands_is_refused(home: Path) -> None:
     assert not (home / "PWNED").exists()
 
 
-def test_an_unknown_host_key_is_refused_where_nobody_can_be_asked(
-    keys: Sshd, home: Path, database: Path
-) -> None:
+def test_an_unknown_host_key_is_refused_where_nobody_can_be_asked(keys: Sshd, home: Path) -> None:
     (home / ".ssh" / "known_hosts").unlink()
     ended = run("update-database", APP, keys.destination)
     assert ended.returncode == 3 and "SHA256:" in ended.stderr and ended.stdout == ""
-    assert rows(database, "SELECT * FROM source UNION ALL SELECT * FROM source") == []
-    assert rows(database, "SELECT id FROM server") == [], "what never answered is not known"
+    assert rows("SELECT * FROM source UNION ALL SELECT * FROM source") == []
+    assert rows("SELECT id FROM server") == [], "what never answered is not known"
 
 
-def test_under_cron_a_refused_login_ends_with_3_and_is_not_repeated_each_time(
-    keys: Sshd, home: Path, database: Path
-) -> None:
+def test_under_cron_a_refused_login_ends_with_3_and_is_not_repeated_each_time(keys: Sshd, home: Path) -> None:
     assert run("update-database", APP, keys.destination).returncode == 0
     (home / ".ssh" / "id_ed25519").unlink()
-    time.sleep(1)  # the server's shortest interval
+    no_interval()
     first = run("update-database")
     assert first.returncode == 3 and "did not let us in" in first.stderr
     with keys.counting() as counted:
         second = run("update-database")
     assert second.returncode == 3 and "Not tried again for" in second.stderr
     assert counted.connections == 0
-    assert rows(database, "SELECT needs_person != '' FROM server") == [(1,)]
+    assert rows("SELECT needs_person != '' FROM server") == [(1,)]
 
 
-def test_a_password_may_come_on_standard_input(keys: Sshd, home: Path, database: Path) -> None:
+def test_a_password_may_come_on_standard_input(keys: Sshd, home: Path) -> None:
     (home / ".ssh" / "id_ed25519").unlink()
     ended = run("update-database", APP, keys.destination, "--password-stdin", given=f"{keys.password}\n")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -293,12 +284,12 @@ def test_a_wrong_password_is_tried_once(keys: Sshd, home: Path) -> None:
     assert counted.connections == 1
 
 
-def test_a_port_that_nobody_listens_on_is_unreachable(home: Path, database: Path) -> None:
+def test_a_port_that_nobody_listens_on_is_unreachable(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     ended = run("update-database", APP, f"me@127.0.0.1:{port}")
     assert ended.returncode == 4 and ended.stderr.count("\n") == 1
-    assert rows(database, "SELECT id FROM server") == []
+    assert rows("SELECT id FROM server") == []
 
 
 def test_a_server_that_never_answers_is_left_in_time(home: Path, silent: int) -> None:
@@ -308,39 +299,36 @@ def test_a_server_that_never_answers_is_left_in_time(home: Path, silent: int) ->
     assert time.monotonic() - began < 12
 
 
-def wait_for_lease(database: Path) -> None:
+def wait_for_lease() -> None:
     until = time.monotonic() + 20
     while True:
-        with contextlib.suppress(sqlite3.OperationalError):
-            if rows(database, "SELECT 1 FROM server WHERE lease_owner != ''"):
+        with contextlib.suppress(DBAPIError):  # there is no table yet
+            if rows("SELECT 1 FROM server WHERE lease_owner != ''"):
                 return
         assert time.monotonic() < until
         time.sleep(0.05)
 
 
-def test_a_second_sync_of_a_server_ends_with_75_and_ctrl_c_with_130(
-    home: Path, database: Path, silent: int
-) -> None:
+def test_a_second_sync_of_a_server_ends_with_75_and_ctrl_c_with_130(home: Path, silent: int) -> None:
     first = begin("update-database", APP, f"me@127.0.0.1:{silent}")
-    wait_for_lease(database)
+    wait_for_lease()
     second = run("update-database", APP, f"me@127.0.0.1:{silent}")
     assert second.returncode == 75 and f"process {first.pid} on " in second.stderr
     code, out, err = interrupt(first)
     assert (code, out) == (130, "") and "Interrupted." in err and "Traceback" not in err
-    assert is_whole(database)
-    assert rows(database, "SELECT 1 FROM server WHERE lease_owner != ''") == []
+    assert is_whole()
+    assert rows("SELECT 1 FROM server WHERE lease_owner != ''") == []
 
 
-def test_a_killed_sync_stands_in_nobodys_way(home: Path, database: Path, silent: int) -> None:
+def test_a_killed_sync_stands_in_nobodys_way(home: Path, silent: int) -> None:
     first = begin("update-database", APP, f"me@127.0.0.1:{silent}")
-    wait_for_lease(database)
+    wait_for_lease()
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate(timeout=30)
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("UPDATE server SET min_interval = 0")
+    write("UPDATE server SET min_interval = 0")
     second = run("update-database", APP, f"me@127.0.0.1:{silent}", "--timeout", "2")
     assert second.returncode == 4, "it got as far as the server"
-    assert is_whole(database)
+    assert is_whole()
 
 
 def test_with_several_sources_one_failure_is_1(invoke: Callable[..., Result], home: Path) -> None:
@@ -373,14 +361,14 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(
     assert invoke("--dry-run").stdout == "Nothing would be sent.\n"
 
 
-def test_a_database_of_a_newer_version_is_refused(home: Path, database: Path) -> None:
+def test_a_database_of_a_newer_version_is_refused(home: Path) -> None:
     run("update-database")
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'fromthefuture'")
+    write("UPDATE alembic_version SET version_num = 'fromthefuture'")
     ended = run("update-database")
     assert ended.returncode == 1 and "newer remoteweb" in ended.stderr and "Traceback" not in ended.stderr
 
 
+@pytest.mark.sqlite
 def test_a_database_that_cannot_be_used_gets_a_sentence(home: Path, database: Path) -> None:
     run("update-database")
     database.write_bytes(b"this is no database" * 1000)
@@ -398,7 +386,7 @@ def test_on_a_terminal_it_asks_about_the_key_and_keeps_it(keys: Sshd, home: Path
     assert "127.0.0.1: 0 jobs" in terminal.shown
     accepted = database.parent / "known_hosts"
     assert keys.host_key in accepted.read_text() and accepted.stat().st_mode & 0o777 == 0o600
-    time.sleep(1)  # the server's shortest interval
+    no_interval()
     assert run("update-database").returncode == 0, "from now on cron knows it too"
 
 
@@ -412,7 +400,7 @@ def test_a_key_that_was_not_accepted_by_a_whole_yes_is_refused(keys: Sshd, home:
 
 
 def test_on_a_terminal_it_asks_for_name_and_password_after_the_keys_were_refused(
-    keys: Sshd, home: Path, database: Path
+    keys: Sshd, home: Path
 ) -> None:
     (home / ".ssh" / "id_ed25519").unlink()
     terminal = Terminal("update-database", APP, f"nobody@{keys.host}:{keys.port}")
@@ -422,15 +410,15 @@ def test_on_a_terminal_it_asks_for_name_and_password_after_the_keys_were_refused
     terminal.type(f"{keys.password}\n")
     assert terminal.end() == 0, terminal.shown
     assert keys.password not in terminal.shown
-    assert rows(database, "SELECT user, needs_person FROM server") == [(keys.user, "")]
+    assert rows('SELECT "user", needs_person FROM server') == [(keys.user, "")]
     left = [path.read_bytes() for path in (home / ".local").rglob("*") if path.is_file()]
     assert not any(keys.password.encode() in content for content in left)
 
 
-def test_of_a_known_login_only_the_password_is_asked(keys: Sshd, home: Path, database: Path) -> None:
+def test_of_a_known_login_only_the_password_is_asked(keys: Sshd, home: Path) -> None:
     assert run("update-database", APP, keys.destination).returncode == 0
     (home / ".ssh" / "id_ed25519").unlink()
-    time.sleep(1)  # the server's shortest interval
+    no_interval()
     terminal = Terminal("update-database")
     terminal.expect(f"Password of {keys.user}:")
     terminal.type(f"{keys.password}\n")
@@ -449,14 +437,14 @@ def test_keys_that_let_in_are_not_asked_about(keys: Sshd) -> None:
     assert "Password" not in terminal.shown and "User name" not in terminal.shown
 
 
-def test_ctrl_c_at_a_question_is_130_and_the_end_of_input_3(keys: Sshd, home: Path, database: Path) -> None:
+def test_ctrl_c_at_a_question_is_130_and_the_end_of_input_3(keys: Sshd, home: Path) -> None:
     (home / ".ssh" / "id_ed25519").unlink()
     for typed, code in (("\x03", 130), ("\x04", 3)):
-        time.sleep(1)  # the server's shortest interval
+        no_interval()
         terminal = Terminal("update-database", APP, keys.destination)
         terminal.expect("User name")
         assert terminal.end(typed) == code, terminal.shown
-        assert "Traceback" not in terminal.shown and is_whole(database)
+        assert "Traceback" not in terminal.shown and is_whole()
 
 
 def test_a_terminal_sees_the_progress_and_a_pipe_does_not(home: Path) -> None:
@@ -466,5 +454,5 @@ def test_a_terminal_sees_the_progress_and_a_pipe_does_not(home: Path) -> None:
     terminal = Terminal("update-database")
     assert terminal.end() == 0
     assert "100%" in terminal.shown and "this machine: 1,500 jobs, 1,500 changed" in terminal.shown
-    time.sleep(1)
+    no_interval()
     assert run("update-database").stderr == ""

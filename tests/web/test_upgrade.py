@@ -8,18 +8,24 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cluster.parts import wait_until
+from cluster.parts import free_port, wait_until
+from cluster.postgresql import PostgreSQL
 from flask import Flask
 from sqlalchemy import create_engine, text
+from web.served import Served
 
 from remoteweb import create_app, upgrade
 from remoteweb.database import Base, db
 from remoteweb.models import Counter, Job, Server, Source
 from remoteweb.upgrade import UpgradeRefused, upgrade_database
+
+pytestmark = pytest.mark.sqlite  # and of PostgreSQL: each has both already
 
 ROOT = Path(__file__).parents[2]
 START = (
@@ -40,8 +46,8 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database that does not exist yet, or is empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/jobs.sqlite"
-    new_database: Callable[[], str] = request.getfixturevalue("postgresql")
-    return new_database()
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database()
 
 
 @contextlib.contextmanager
@@ -118,6 +124,57 @@ def test_four_first_starts_at_once_make_one_whole_database(address: str, home: P
     assert [start.returncode for start in starts] == [0, 0, 0, 0], answers
     assert answers == ["", "", "", ""]
     assert {"job", "action", "alembic_version"} <= tables(address)
+
+
+def test_four_upgrades_at_once_are_one(address: str, newer_migrations: Callable[[str], Path]) -> None:
+    with app_on(address) as app:
+        upgrade_database(app)
+    newer = newer_migrations('op.execute("INSERT INTO extra VALUES (1)")')
+    together = threading.Barrier(4)
+
+    def start() -> None:
+        with app_on(address, newer) as app:
+            together.wait(20)
+            upgrade_database(app)
+
+    with ThreadPoolExecutor(4) as pool:
+        for started in [pool.submit(start) for _ in range(4)]:
+            started.result(60)
+    with app_on(address) as app, app.app_context():
+        assert db.session.execute(text("SELECT id FROM extra")).all() == [(1,)]
+
+
+def test_an_upgrade_while_a_page_is_served_stops_no_reader_and_no_tap(
+    address: str,
+    newer_migrations: Callable[[str], Path],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REMOTEWEB_SQLALCHEMY_DATABASE_URI", address)
+    served = Served(home, free_port())
+    statuses: list[int] = []
+    over = threading.Event()
+    try:
+        cookie = served.enter(served.until_ready())
+
+        def look() -> None:
+            while not over.is_set():
+                statuses.append(served.get("/", cookie).status)
+
+        with ThreadPoolExecutor(2) as pool:
+            looking = [pool.submit(look) for _ in range(2)]
+            more = 'op.execute("ALTER TABLE job ADD COLUMN later TEXT"); import time; time.sleep(0.5)'
+            with app_on(address, newer_migrations(more)) as app:
+                upgrade_database(app)
+            tap = served.post("/example", {"idem_key": "some-button"}, cookie)
+            over.set()
+            for one in looking:
+                one.result(30)
+    finally:
+        served.end()
+    assert (tap.status, set(statuses)) == (303, {200})
+    assert "Traceback" not in served.err.read_text()
 
 
 def test_an_upgrade_with_nothing_to_do_leaves_the_database_usable(address: str) -> None:
@@ -271,6 +328,18 @@ def test_a_running_upgrade_is_waited_for_and_then_named(
         assert not (tmp_path / "jobs.sqlite").exists()
 
 
+def test_a_running_upgrade_of_a_postgresql_is_waited_for_and_then_named(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "LOCK_SECONDS", 0.2)
+    address = postgresql.new_database()
+    with app_on(address) as app, app.app_context(), db.engine.connect() as other:
+        other.execute(text(f"SELECT pg_advisory_lock({upgrade.ADVISORY_LOCK})"))
+        with pytest.raises(UpgradeRefused, match="Another process has been upgrading the database"):
+            upgrade_database(app)
+    assert tables(address) == set()
+
+
 def test_a_postgresql_that_does_not_answer_is_a_sentence_without_the_password(
     postgresql: object, tmp_path: Path
 ) -> None:
@@ -304,16 +373,16 @@ def test_the_search_index_follows_every_change_of_a_job(app: Flask) -> None:
         db.session.execute(text("INSERT INTO job_search (job_search) VALUES ('integrity-check')"))
 
 
-def test_postgresql_searches_by_an_index_where_it_may(postgresql: Callable[[], str]) -> None:
-    with app_on(postgresql()) as app:
+def test_postgresql_searches_by_an_index_where_it_may(postgresql: PostgreSQL) -> None:
+    with app_on(postgresql.new_database()) as app:
         upgrade_database(app)
         with app.app_context():
             indexes = {index["name"] for index in db.inspect(db.engine).get_indexes("job")}
     assert {"job_search_name", "job_search_trigram"} <= indexes
 
 
-def test_postgresql_without_the_extension_still_gets_its_tables(postgresql: Callable[[], str]) -> None:
-    address = postgresql()
+def test_postgresql_without_the_extension_still_gets_its_tables(postgresql: PostgreSQL) -> None:
+    address = postgresql.new_database()
     engine = create_engine(address.replace("postgresql:", "postgresql+psycopg:"))
     name = f"plain_{engine.url.database}"
     with engine.begin() as connection:  # a role that may make tables, but no extension
