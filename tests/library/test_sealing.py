@@ -113,6 +113,25 @@ class Database:
 
 
 @dataclass
+class Table:
+    """As one that keeps no facts, only what `changes` tells: each part with its cursor, in one step."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cursor: str | None = None
+
+    def pull(self, chance: random.Random, risk: float = 0.2) -> None:
+        with RemoteJobSubmitter(APP).changes(self.cursor) as changes:
+            for part in changes.parts():
+                if chance.random() < risk:
+                    return
+                self.rows |= {state["jobid"]: state for state in part.records}
+                self.cursor = part.cursor
+
+    def copy(self) -> "Table":
+        return Table(dict(self.rows), self.cursor)
+
+
+@dataclass
 class World:
     folder: Folder
     chance: random.Random
@@ -203,6 +222,7 @@ def live_through(seed: int, home: Path, rounds: int) -> World:
     world = World(Folder.make(home), chance, Killer(home / "killer"))
     databases = [Database() for _ in range(3)]
     older = Database()
+    tables = [Table(), Table()]
     for _ in range(8):
         world.submit()
     world.note()
@@ -221,10 +241,15 @@ def live_through(seed: int, home: Path, rounds: int) -> World:
             databases[at] = older.copy()
         databases[at].pull(chance)
         world.note()
-    return judged(world, databases)
+        if chance.random() < 0.2:
+            tables.reverse()
+            tables[1] = tables[0].copy()
+        tables[0].pull(chance)
+        world.note()
+    return judged(world, databases, tables)
 
 
-def judged(world: World, databases: list[Database]) -> World:
+def judged(world: World, databases: list[Database], tables: list[Table]) -> World:
     world.killer.disarm()
     world.real_submission()
     assert len(set(world.given)) == len(world.given), "a key was given twice"
@@ -234,6 +259,16 @@ def judged(world: World, databases: list[Database]) -> World:
         database.pull(world.chance, risk=0.0)  # also what was noted while it looked
         lacking = set(world.made) - set(database.facts)
         assert not lacking, f"{len(lacking)} facts are missing"
+    right = RemoteJobSubmitter(APP).check_states(world.keys())
+    for table in [*tables, Table()]:
+        table.pull(world.chance, risk=0.0)
+        # Of one that settles, a table may have been told more than facts say: by a queue, before it was sealed.
+        wrong = [
+            (table.rows.get(key), state)
+            for key, state in right.items()
+            if table.rows.get(key) != state and not (key in table.rows and state["settling"])
+        ]
+        assert not wrong and set(table.rows) >= set(right)
     sealed = {line for path in world.folder.path.glob("sealed/*.names") for line in path.read_text().split()}
     batches = {name.partition(".")[0] for batch in world.folder.batches() for name in batch}
     assert batches <= sealed | {name.partition(".")[0] for name in world.folder.names()}
