@@ -83,8 +83,8 @@ class Intents:
         assert {path.name for path in (Path.home() / f".{APP}" / "runs").iterdir()} == set(self.states)
         assert Counter((Path.home() / "ran").read_text().splitlines()) == self.ran
         told = RemoteJobSubmitter(APP).check_states(list(map(str, self.states)))
-        assert {key: (row.state, row.attempt, row.settling) for key, row in rows.items()} == {
-            key: (one["status"], one["attempt"], one["settling"]) for key, one in told.items()
+        assert {key: (_state(row.state, row.settling), row.attempt) for key, row in rows.items()} == {
+            key: (_state(one["status"], one["settling"]), one["attempt"]) for key, one in told.items()
         }
         check_the_database()
 
@@ -122,13 +122,12 @@ def check_the_database() -> None:
 def _states() -> dict[str | None, str]:
     db.session.rollback()
     rows = db.session.scalars(db.select(Job).execution_options(populate_existing=True))
-    return {row.key: _state(row) for row in rows}
+    return {row.key: _state(row.state, row.settling) for row in rows}
 
 
-def _state(row: Job) -> str:
+def _state(state: str, settling: bool) -> str:
     """Nobody knows how a job ended that was killed with its wrapper, so nobody says it: it is settling, and lost at last."""
-    is_gone = (row.state == "running" and row.settling) or row.state == "lost"
-    return "gone" if is_gone else row.state
+    return "gone" if (state == "running" and settling) or state == "lost" else state
 
 
 def _traced(name: str, script: str) -> str:

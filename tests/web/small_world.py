@@ -172,10 +172,17 @@ class SmallWorld:
     def jobs(self) -> list[Job]:
         return list(db.session.scalars(db.select(Job).order_by(Job.id)))
 
-    def keys_of(self, uuid: str) -> list[str]:
-        """What came of a submission, by the records on the server."""
+    def done(self) -> list[tuple[str, str]]:
+        """(uuid, key) of every submission that came to something, by the records on the server."""
         facts = (self.home / f".{APP}" / "facts").glob("*.id")
-        return [path.name[:-3] for path in facts if f"action={uuid}\n" in path.read_text()]
+        words = {
+            path.name[:-3]: dict(line.split("=", 1) for line in path.read_text().split()[:-1])
+            for path in facts
+        }
+        return [(word["action"], key) for key, word in words.items()]
+
+    def keys_of(self, uuid: str) -> list[str]:
+        return [key for of, key in self.done() if of == uuid]
 
     def released(self) -> list[PocketJob]:
         return [job for job in self.slurm.jobs() if job.releases]
