@@ -155,7 +155,6 @@ def size_of_a_sync(world: World) -> dict[Direction, int]:
 
 # Where, of the bytes of a whole sync: greeting, keys, login, the program and the request, the answer.
 SOME_FAULTS: list[tuple[Kind, Direction, float]] = [
-    ("reset", "to", 0.97),
     ("half-silent", "to", 0.5),
     ("cut", "from", 0.85),
 ]
