@@ -24,20 +24,36 @@ from remotejobs.shell import LocalShell
 
 COMMANDS = "awk cat cksum cmp cut date find grep gzip head ln ls mkdir mv rm sed sort stat tail timeout touch wc xargs"
 COMMANDS_OF_A_SEAL = 90
-# It numbers itself (`set -C` makes a file once), and at one number kills the whole session: the program and all of its own.
+# It numbers itself (`set -C` makes a file once), and at one number, or where its line looks like that, kills the whole session:
+# the program and all of its own. An `rm` removes two of its files first.
 STAND_IN = """\
 #!/bin/sh
-folder={folder} number=1
+folder={folder} number=1 name=${{0##*/}}
 set -C
 until {{ command echo "$*" >"$folder/done/$number"; }} 2>/dev/null; do number=$((number + 1)); done
 read -r at <"$folder/at"
+case $at in *[!0-9]*) case "$name $*" in $at) at=$number ;; esac ;; esac
 if [ "$number" = "$at" ]; then
+  echo "$name $*" >"$folder/struck"
+  [ "$name" != rm ] || {real}/rm -f "$2" "$3"
   read -r stat </proc/$$/stat
   set -- ${{stat##*) }}
   kill -s KILL -- "-$4" "-$3"
 fi
-exec {real}/"${{0##*/}}" "$@"
+exec {real}/"$name" "$@"
 """
+# Where a seal may be killed, by the command that it is about to start.
+STEPS = {
+    "before it marks them": "ln *actions/facts*",
+    "before it writes": "gzip -c",
+    "before it reads back": "sed -n *",
+    "before the batch has its name": "ln *.gz sealed/*",
+    "after that": "cmp *.gz sealed/*",
+    "before the list has its name": "ln *.names sealed/*",
+    "after that as well": "cmp *.names sealed/*",
+    "while it removes": "rm -f facts/*",
+    "before the run folders go": "mv runs/*",
+}
 FACTS = (
     "id",
     "start.1",
@@ -77,7 +93,7 @@ class Killer:
             script.write_text(STAND_IN.format(folder=folder, real=Path(real).parent))
             script.chmod(0o755)
 
-    def arm(self, at: int) -> None:
+    def arm(self, at: int | str) -> None:
         shutil.rmtree(self.folder / "done", ignore_errors=True)
         (self.folder / "done").mkdir()
         (self.folder / "at").write_text(f"{at}\n")
@@ -143,27 +159,28 @@ class World:
     kills: int = 0
     seals: int = 0
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         return sorted({name.partition(".")[0] for name in self.made})
 
-    def submit(self) -> None:
+    def submit(self) -> str:
         self.works += 1
         key = f"{self.chance.choice('07f')}{self.works:031x}_1"
         self.folder.settings(key, settings_text(name=f"job {self.works}"))
         self.folder.fact(key, "id", fact_text(cluster=self.host, host=self.host, **FIRST))
         (self.folder.path / "runs" / key).mkdir()
+        return key
 
     def happen(self, chance: random.Random) -> None:
         """The next fact of some job, whether it was sealed or not; at times one before it is left out, and comes late."""
-        key = chance.choice(self.keys())
+        key = chance.choice(self.all_keys())
         missing = [name for name in FACTS if f"{key}.{name}" not in self.made]
         if missing:
             name = missing[0] if chance.random() < 0.7 else chance.choice(missing[:3])
             words = WORDS.get(name.partition(".")[0], {})
             self.made[f"{key}.{name}"] = text = fact_text(time=1700000000 + len(self.made), **words)
-            self._link(f"{key}.{name}", text)
+            self.link(f"{key}.{name}", text)
 
-    def _link(self, name: str, text: str) -> None:
+    def link(self, name: str, text: str) -> None:
         """Whole from the first moment, and old."""
         new = self.folder.path / "actions" / f"new.{name}"
         new.write_text(text)
@@ -197,7 +214,7 @@ class World:
     def seal(self, at_once: int) -> None:
         """By one or two, of whom one may be killed; at times while the same work is submitted again."""
         own = random.Random(self.chance.random())
-        calls: list[Callable[[], None]] = [*[self._clean] * at_once, lambda: self.go_on(own)]
+        calls: list[Callable[[], None]] = [*[self.clean] * at_once, lambda: self.go_on(own)]
         self.seals += at_once
         if self.chance.random() < 0.6:
             self.killer.arm(self.chance.randrange(1, COMMANDS_OF_A_SEAL * at_once))
@@ -210,7 +227,7 @@ class World:
         self.killer.disarm()
 
     @staticmethod
-    def _clean() -> None:
+    def clean() -> None:
         try:
             RemoteJobSubmitter(APP).clean(trash_days=0)
         except RemoteJobsError as error:
@@ -253,13 +270,8 @@ def judged(world: World, databases: list[Database], tables: list[Table]) -> Worl
     world.killer.disarm()
     world.real_submission()
     assert len(set(world.given)) == len(world.given), "a key was given twice"
-    for database in [*databases, Database()]:
-        database.pull(world.chance, risk=0.0)
-        world.note()
-        database.pull(world.chance, risk=0.0)  # also what was noted while it looked
-        lacking = set(world.made) - set(database.facts)
-        assert not lacking, f"{len(lacking)} facts are missing"
-    right = RemoteJobSubmitter(APP).check_states(world.keys())
+    complete(world, [*databases, Database()])
+    right = RemoteJobSubmitter(APP).check_states(world.all_keys())
     for table in [*tables, Table()]:
         table.pull(world.chance, risk=0.0)
         # Of one that settles, a table may have been told more than facts say: by a queue, before it was sealed.
@@ -272,10 +284,19 @@ def judged(world: World, databases: list[Database], tables: list[Table]) -> Worl
     sealed = {line for path in world.folder.path.glob("sealed/*.names") for line in path.read_text().split()}
     batches = {name.partition(".")[0] for batch in world.folder.batches() for name in batch}
     assert batches <= sealed | {name.partition(".")[0] for name in world.folder.names()}
-    world._clean()
+    world.clean()
     alive = {name.partition(".")[0] for name in world.folder.names()}
     assert not {path.name for path in (world.folder.path / "runs").iterdir()} & sealed - alive
     return world
+
+
+def complete(world: World, databases: list[Database]) -> None:
+    for database in databases:
+        database.pull(world.chance, risk=0.0)
+        world.note()
+        database.pull(world.chance, risk=0.0)  # also what was noted while it looked
+        lacking = set(world.made) - set(database.facts)
+        assert not lacking, f"{len(lacking)} facts are missing"
 
 
 @pytest.fixture(autouse=True)
@@ -285,7 +306,39 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("step", STEPS)
+def test_a_seal_that_was_killed_loses_nothing_and_the_next_one_goes_on(step: str, home: Path) -> None:
+    world = World(Folder.make(home), random.Random(step), Killer(home / "killer"))
+    for _ in range(4):
+        world.submit()
+        world.note()
+    for key in world.all_keys():
+        for name in ("start.1", "exit.1", "sched.1"):
+            world.link(f"{key}.{name}", fact_text(time=1700000000, **WORDS.get(name.partition(".")[0], {})))
+    world.note()
+    before = Database()
+    before.pull(world.chance, risk=0.0)
+    late = world.all_keys()[0]
+    world.clean()
+    world.link(f"{late}.start.2", fact_text(time=1700000001))
+    world.link(f"{late}.sched.2", fact_text(time=1700000001))
+    fresh = world.submit()
+    world.note()
+    world.link(f"{fresh}.sched.1", fact_text(time=1700000001))
+    world.note()
+    world.killer.arm(STEPS[step])
+    world.clean()
+    world.killer.disarm()
+    assert (world.killer.folder / "struck").exists()
+    for _once_more in range(2):
+        complete(world, [before.copy(), Database()])
+        assert RemoteJobSubmitter(APP).settings.highest_n(late.partition("_")[0]) == 1
+        world.clean()
+    assert not world.folder.names()
+    assert not list((world.folder.path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("seed", range(1))
 def test_no_database_misses_a_fact_and_no_key_is_given_twice(seed: int, home: Path) -> None:
     world = live_through(seed, home, rounds=8)
     assert world.folder.batches() and world.kills
@@ -303,7 +356,7 @@ def test_the_same_in_many_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         world = live_through(seed, home, rounds=12)
         count["lives"] += 1
         count["facts"] += len(world.made)
-        count["keys"] += len(world.keys())
+        count["keys"] += len(world.all_keys())
         count["kills"] += world.kills
         count["seals"] += world.seals
         count["submissions"] += len(world.given)
