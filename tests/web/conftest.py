@@ -1,6 +1,7 @@
 """An app with a database of its own, and a browser that has been let in."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from flask.testing import FlaskClient
 
 from remoteweb import access, create_app
 from remoteweb.database import db
+from remoteweb.paths import state_folder
 from remoteweb.upgrade import upgrade_database
 
 # What every browser says when a page of ours sends a form.
 BROWSER = {"HTTP_SEC_FETCH_SITE": "same-origin"}
 
 
+FILE = "remoteweb.sqlite"
 on_postgresql = os.environ.get("DATABASE") == "postgresql"
 
 
@@ -29,16 +32,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def migrated(postgresql: PostgreSQL) -> str:
+def migrated(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database of this version without a row in it: to copy it is quicker than to make it anew for each test."""
-    address = postgresql.new_database()
     with pytest.MonkeyPatch.context() as patch, base_folder("migrated") as folder:
         patch.setenv("XDG_STATE_HOME", str(folder))
+        address = request.getfixturevalue("postgresql")() if on_postgresql else f"sqlite:///{folder}/{FILE}"
         app = create_app({"SQLALCHEMY_DATABASE_URI": address})
         upgrade_database(app)
         with app.app_context():
             db.engine.dispose()
-    return address
+        yield address
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +70,10 @@ def empty_database(
 
 
 @pytest.fixture
-def app(default_database: None) -> Iterator[Flask]:
+def app(default_database: None, migrated: str) -> Iterator[Flask]:
     """The app, on a new database. Not pushed: `with app.app_context():`."""
+    if not on_postgresql and not (own := state_folder() / FILE).exists():
+        shutil.copy(migrated.removeprefix("sqlite:///"), own)
     app = create_app({"TESTING": True})
     upgrade_database(app)
     yield app

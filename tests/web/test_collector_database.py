@@ -22,6 +22,8 @@ from remoteweb.database import begin_writing, db
 from remoteweb.models import Server, SyncRun
 from remoteweb.upgrade import upgrade_database
 
+pytestmark = pytest.mark.sqlite
+
 # Between two transactions, each just before the next one.
 WRITES: dict[str, Place] = {
     "at its beginning": ("remoteweb.collector", "_begin", "before"),

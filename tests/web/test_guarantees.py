@@ -34,6 +34,8 @@ from remoteweb.jobs import queries
 from remoteweb.models import Action, Job
 from remoteweb.upgrade import upgrade_database
 
+pytestmark = pytest.mark.sqlite  # a model that copies and restores a file
+
 TERMINAL = ("done", "refused", "gave_up", "withdrawn")
 SHOWN = {
     "PENDING": {"submitted", "queued", "held"},
