@@ -70,7 +70,6 @@ def struck(scene: Scene, action: str, at: int | str, when: When, what: str = KIL
         ("process", "resubmit", "ln actions", "after"),
         ("process", "cancel", "mkdir actions/facts", "before"),
         ("slurm", "submit", "sbatch", "after"),
-        ("slurm", "resubmit", "scontrol release", "before"),
     ],
 )
 def test_whatever_step_the_server_dies_at_the_same_action_again_settles_it(

@@ -164,7 +164,7 @@ def test_whatever_the_link_does_the_next_sync_settles_it(world: World) -> None:
     size = size_of_a_sync(world)
     for kind, direction, part in SOME_FAULTS:
         round_ = begin(world)
-        fail(world, Fault(kind, direction, int(size[direction] * part), 0.5), 2.5)
+        fail(world, Fault(kind, direction, int(size[direction] * part)), 1.5)
         assert world.link.is_struck
         settles(world, round_)
         world.link.forget()
