@@ -135,6 +135,11 @@ class _Seen:
         return given_up or has_none or not self.scheduler.requeues
 
     @property
+    def has_both_notes(self) -> bool:
+        """Whether the wrapper noted when it started and when it ended."""
+        return self.time("start") is not None and self.time("exit") is not None
+
+    @property
     def identity(self) -> dict[str, str]:
         return self.record.fact("id")
 
@@ -254,6 +259,9 @@ def _status(
     waits = state in (JobState.SUBMITTED, JobState.QUEUED, JobState.HELD)
     started = None if waits else _first(seen.time("start"), row.started)
     ended = _first(seen.time("exit"), row.ended, seen.time("cancel")) if state.is_final else None
+    # The node's clock and the scheduler's may differ: a duration has both its ends by one of them.
+    if state.is_final and row.started is not None and row.ended is not None and not seen.has_both_notes:
+        started, ended = float(row.started), float(row.ended)
     return JobStatus(
         state,
         evidence,

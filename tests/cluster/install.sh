@@ -28,6 +28,7 @@ want busybox busybox
 want gawk gawk
 want mawk mawk
 want util-linux setpriv
+want faketime faketime
 # Debian keeps the server's commands out of the PATH.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 python3 -c 'import ensurepip, venv' 2>/dev/null || wanted="$wanted python3-venv"

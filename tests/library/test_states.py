@@ -484,6 +484,22 @@ def test_times_nodes_and_limits_come_along() -> None:
     assert (queued.started, queued.expected_start, queued.updated) == (None, 91000, 90000)
 
 
+@pytest.mark.parametrize(
+    ("notes", "times"),
+    [
+        ({"start_1": {"time": "87000"}}, (91000, 95000)),
+        ({"exit_1": exit_(9)}, (91000, 95000)),
+        ({"start_1": {"time": "87000"}, "exit_1": {"code": "9", "time": "90990"}}, (87000, 90990)),
+    ],
+    ids=["its end was not noted", "its start was not noted", "both were"],
+)
+def test_a_duration_is_by_one_clock_though_the_nodes_is_an_hour_late(
+    notes: dict[str, dict[str, str]], times: tuple[int, int]
+) -> None:
+    status = derive(record(**notes), [Queue([ABSENT, a("FAILED", code="0:9")])], NOW)
+    assert (status.started, status.ended) == times
+
+
 OPEN = [
     ("queued", {}, [q("PENDING")], 0, True),
     ("unknown", {}, [q("DREAMING")], 0, True),
