@@ -108,8 +108,9 @@ def test_each_cluster_judges_and_stops_its_own_jobs_alone_though_they_have_the_s
     runs(here, ours)
     runs(there, theirs)
     (registry,) = (path for path in sshd.folder.glob(f"home-*/.{APP}") if path.owner() == user)
+    wait_until(lambda: f"{theirs['jobid']}.start.1" in files(registry), "the wrapper notes its start")
     before = files(registry)
-    state = here.check_state(*key(theirs), False)
+    state = here.check_states([theirs["jobid"]])[theirs["jobid"]]
     assert (state["status"], state["evidence"], state["settling"]) == ("running", "inferred", False)
     for act in (here.cancel_job, here.resubmit_job):
         with pytest.raises(
@@ -181,9 +182,10 @@ def test_a_process_of_one_login_node_is_neither_judged_nor_stopped_on_the_other(
     job = submit(one, "process", "sleep 301")
     assert runs(one, job)["cluster"] == "login1"
     process = psutil.Process(int(job["scheduler_id"]))
+    wait_until(lambda: f"{job['jobid']}.start.1" in files(home / f".{APP}"), "the wrapper notes its start")
     before = files(home / f".{APP}")
     for _again in range(2):
-        state = two.check_state(*key(job), False)
+        state = two.check_states([job["jobid"]])[job["jobid"]]
         assert (state["status"], state["evidence"], state["settling"]) == ("running", "inferred", False)
     for act in (two.cancel_job, two.resubmit_job):
         with pytest.raises(ActionRefused, match=r"^This job belongs to login1, and .* leads to another"):
