@@ -145,7 +145,9 @@ def table_row(setting: Setting) -> str:
     if isinstance(setting.default, bool):
         without = "`on`" if setting.default else "`off`"
     else:
-        without = f"`{setting.default:g}`" if isinstance(setting.default, float) else ""
+        # A number of days that is none is written as `off`.
+        number = f"{setting.default:g}" if setting.default else "off"
+        without = f"`{number}`" if isinstance(setting.default, float) else ""
     return f"| `{PREFIX}{setting.name}` | {without} | {setting.meaning} |"
 
 
