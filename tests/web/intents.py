@@ -16,7 +16,7 @@ from remoteweb import actions, sources
 from remoteweb.database import db
 from remoteweb.models import Action, Event, Job, Server, SyncRun
 
-LONG = "sleep 600"
+LONG = "sleep 7200"  # longer than any soak
 
 
 class Intents:

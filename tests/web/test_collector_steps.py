@@ -59,7 +59,9 @@ def test_a_thousand_kills_at_steps_statements_and_moments(app: Flask, killed: Dy
                 counted[kind] += killed.sync(app, **order) < 0
             asked.come_true()
             asked.check()
-    print(f"{sum(counted.values())} kills in {rounds} rounds, {time.monotonic() - began:.0f} s: {counted}")
+            print(
+                f"{sum(counted.values())} kills in {rounds} rounds, {time.monotonic() - began:.0f} s: {counted}"
+            )
 
 
 def _any_order(chance: random.Random) -> dict[str, Any]:
