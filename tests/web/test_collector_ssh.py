@@ -18,6 +18,8 @@ from remoteweb.database import db
 from remoteweb.models import Job, Server
 from remoteweb.syncs import SyncResult
 
+pytestmark = pytest.mark.sqlite  # of the way to a server, whatever the database
+
 
 @pytest.fixture
 def account(sshd: Sshd, home: Path) -> Account:

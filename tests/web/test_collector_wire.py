@@ -21,6 +21,8 @@ from remoteweb import collector, sources
 from remoteweb.database import db
 from remoteweb.models import Action, Job, Server
 
+pytestmark = pytest.mark.sqlite  # of the way to a server, whatever the database
+
 STEP = int(os.environ.get("FAULT_STEP", "97"))  # bytes, in the long form
 ENDLESS: tuple[Kind, ...] = ("silent", "half-silent")
 
