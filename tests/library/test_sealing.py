@@ -335,6 +335,8 @@ def test_a_seal_that_was_killed_loses_nothing_and_the_next_one_goes_on(step: str
         assert RemoteJobSubmitter(APP).settings.highest_n(late.partition("_")[0]) == 1
         world.clean()
     assert not world.folder.names()
+    sealed = [name for batch in world.folder.batches() for name in batch]
+    assert len(sealed) == len(set(sealed)), "what a batch holds already is not sealed again"
     assert not list((world.folder.path / "runs").iterdir())
 
 
