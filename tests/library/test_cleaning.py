@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cluster.parts import wait_until
 from library.machines import Machine, until
 from library.registries import Folder, fact_text, key_of
 from library.test_registry import read
@@ -119,6 +120,23 @@ def test_a_job_that_the_queue_still_lists_waits(slurm_cluster: Machine) -> None:
     folder.age(key, 3)
     assert jobs.clean().records == 1
     assert jobs.settings.list_keys() == [key]
+
+
+def test_a_sealed_job_that_was_requeued_can_be_cancelled(slurm_cluster: Machine) -> None:
+    """Sealed by hand: as long as Slurm lists a job, so that it can be requeued, nobody seals it."""
+    jobs, folder = slurm_cluster.submitter(), Folder(slurm_cluster.registry())
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "true", scheduler="slurm"))
+    key = submitted["jobid"]
+    until(jobs, key, lambda state: state["status"] == "done" and f"{key}.sched.1" in folder.names())
+    folder.sealed("b1", {path.name: path.read_text() for path in folder.path.glob(f"*/{key}.*")}, [key])
+    folder.owned_by(slurm_cluster.home.owner())
+    for path in folder.path.glob(f"*/{key}.*"):
+        path.unlink()
+    assert jobs.cancel_job(*parts(key)) == "It had already ended."
+    requeued = slurm_cluster.shell.run(f"scontrol requeuehold {submitted['scheduler_id']}")
+    assert requeued.status == 0, requeued.stderr
+    # Slurm counts the new attempt a moment later; until then the row could be another job's that was given this id.
+    wait_until(lambda: jobs.cancel_job(*parts(key)) == "Cancelled.", "the requeued job's end")
 
 
 def test_a_dry_run_shows_what_would_go_and_touches_nothing(folder: Folder, jobs: RemoteJobSubmitter) -> None:

@@ -34,7 +34,7 @@ until {{ command echo "$*" >"$folder/done/$number"; }} 2>/dev/null; do number=$(
 read -r at <"$folder/at"
 case $at in *[!0-9]*) case "$name $*" in $at) at=$number ;; esac ;; esac
 if [ "$number" = "$at" ]; then
-  echo "$name $*" >"$folder/struck"
+  echo "$name $*" >|"$folder/struck"
   [ "$name" != rm ] || {real}/rm -f "$2" "$3"
   read -r stat </proc/$$/stat
   set -- ${{stat##*) }}
@@ -95,6 +95,7 @@ class Killer:
 
     def arm(self, at: int | str) -> None:
         shutil.rmtree(self.folder / "done", ignore_errors=True)
+        (self.folder / "struck").unlink(missing_ok=True)
         (self.folder / "done").mkdir()
         (self.folder / "at").write_text(f"{at}\n")
         os.environ["PATH"] = f"{self.folder}/bin:/usr/bin:/bin"

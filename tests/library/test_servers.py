@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +301,23 @@ def small_disk(machine: Machine) -> Iterator[Callable[[], Path]]:
 
     with mounted(path, "-t", "tmpfs", "-o", size, "small"):
         yield fill
+
+
+def test_on_a_full_disk_nothing_is_cleaned_away_until_the_trash_has_made_room(server: Machine) -> None:
+    with small_disk(server) as fill:
+        folder = Folder.make(server.home)
+        for number in range(1, 4):
+            folder.ended(key_of(number))
+        folder.owned_by(server.home.owner())
+        names, jobs = folder.names(), server.submitter()
+        big = fill()
+        with suppress(ServerProblem):
+            assert jobs.clean().records == 0
+        assert folder.names() == names
+        os.utime(big, (1, 1))
+        assert jobs.clean().records == 3
+        assert folder.names() == set()
+        assert len(jobs.check_states([key_of(number) for number in range(1, 4)])) == 3
 
 
 def test_a_full_disk_is_told_at_submission_and_nothing_is_lost(server: Machine) -> None:
