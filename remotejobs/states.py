@@ -35,6 +35,7 @@ GRACE = 15 * 60.0  # seconds for which a job that was preempted, or lost its nod
 LOST_WATCH = 7 * 86400.0  # seconds for which a lost job is asked about
 _RETURNS = frozenset({"preempted", "node", "boot"})
 
+_WORD = re.compile(r"[a-z_]{1,20}\Z")
 _FACT = re.compile(r"(start|exit|sched|gone|cancel)\.([1-9][0-9]{0,4})\Z")
 _RANK = {
     JobState.SUBMITTED: 0,
@@ -226,7 +227,8 @@ def _of_exit(seen: _Seen, code: int) -> JobStatus:
 
 def _of_gone(seen: _Seen, since: float, now: float) -> JobStatus:
     """It left the queue, and nobody says how. An exit file or accounting may still be on their way."""
-    reason = seen.absent.reason if seen.absent else ""
+    noted = seen.record.fact("gone", seen.attempt).get("reason", "")
+    reason = (seen.absent.reason if seen.absent else "") or (noted if _WORD.match(noted) else "")
     # Lost is said by an answer of queue and accounting that still lacks it; where nobody could look again, it is not
     # known, for as long as it would be asked about. A restarted machine writes no exit file any more.
     looked = (

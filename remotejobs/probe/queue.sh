@@ -56,7 +56,8 @@ keep() {
       part == "=endings" { line = $0; sub(/^[^ ]* [^ ]* [^ ]* /, "", line); ending[$1 " " $3, $2] = line; if ($2 > top[$1 " " $3]) top[$1 " " $3] = $2 + 0 }
       part == "=answer" && $1 == "accounting" { accounting = $2 }
       # Not to be there is a line as well: a job that was not asked about has none.
-      part == "=answer" && ($0 ~ /^n\|/ || $0 ~ /^q\|[^|]*\|[^|]*\|gone\|/) { n = split($0, word, "|"); absent[word[3] " " word[n]] = 1 }
+      part == "=answer" && ($0 ~ /^n\|/ || $0 ~ /^q\|[^|]*\|[^|]*\|gone\|/) {
+        n = split($0, word, "|"); absent[word[3] " " word[n]] = word[1] == "q" && word[5] ~ /^[a-z]+$/ ? tab "reason=" word[5] : "" }
       part == "=open" && $1 == kind && $2 == cluster {
         app = $3; exited = $4; gone = $5; id = $6; submitted = $7; a = $8; key = $9
         job = id " " submitted; named = key " " submitted  # processes are told by key, since pids come again
@@ -66,7 +67,7 @@ keep() {
         if (gone == "kept" && e == a) next  # it is asked about for another reason
         if ((job, e) in ending) { print app tab key ".sched." e tab "source=" (ending[job, e] ~ /^q/ ? "queue" : "accounting") tab "line=" ending[job, e] tab "time=" now; next }
         if (accounting == "failed" || !(job in absent) && !(named in absent)) next  # it may be known, or come back
-        if (gone == "-") print app tab key ".gone." a tab "time=" now
+        if (gone == "-") print app tab key ".gone." a tab "time=" now ((named in absent) ? absent[named] : absent[job])
         # Nothing more will be said of it: there is no accounting, or it has kept silent for an hour.
         if (exited && (accounting != "complete" || gone != "-" && now - gone > 3600))
           print app tab key ".sched." a tab "source=none" tab "line=" tab "time=" now

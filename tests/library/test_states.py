@@ -175,6 +175,12 @@ SAID = [
         ("lost", "inferred", 1, "no_trace", None, ""),
     ),
     (
+        "gone with the reason that was noted then",
+        {"gone_1": {"time": "1", "reason": "rebooted"}},
+        [],
+        ("lost", "inferred", 1, "rebooted", None, ""),
+    ),
+    (
         "gone counts until the queue lists it",
         {"gone_1": {"time": "1"}},
         [q("RUNNING")],
