@@ -23,7 +23,7 @@ from remotejobs.records import parse_file_name
 from remotejobs.shell import LocalShell
 
 COMMANDS = "awk cat cksum cmp cut date find grep gzip head ln ls mkdir mv rm sed sort stat tail timeout touch wc xargs"
-COMMANDS_OF_A_SEAL = 90
+COMMANDS_OF_A_SEAL = 150
 # It numbers itself (`set -C` makes a file once), and at one number, or where its line looks like that, kills the whole session:
 # the program and all of its own. An `rm` removes two of its files first.
 STAND_IN = """\
