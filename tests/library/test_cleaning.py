@@ -263,18 +263,18 @@ def test_pruning_deletes_old_sealed_records_and_no_number_comes_again(
     assert fresh.submit_job(settings)["jobid"] == f"{hash_}_5"
 
 
-def test_a_fact_that_comes_while_its_record_is_removed_stays(
+def test_a_fact_that_comes_while_its_record_is_sealed_stays(
     folder: Folder, jobs: RemoteJobSubmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = key_of(1)
     folder.ended(key)
     late = tmp_path / "late"
     late.write_text(fact_text(code=7, time=5))
-    remove = tmp_path / "rm"
-    remove.write_text(
-        f'#!/bin/sh\ncase $* in *facts/{key}*) ln {late} facts/{key}.exit.2 ;; esac\nexec /bin/rm "$@"\n'
+    link = tmp_path / "ln"  # of the batch, which was written by then
+    link.write_text(
+        f'#!/bin/sh\ncase $* in *sealed/*) /bin/ln {late} facts/{key}.exit.2 ;; esac\nexec /bin/ln "$@"\n'
     )
-    remove.chmod(0o755)
+    link.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert jobs.clean().records == 1
     assert folder.names() == {f"{key}.exit.2"}
