@@ -14,6 +14,7 @@ def described(record: JobRecord, status: JobStatus) -> dict[str, Any]:
 
     identity = record.fact("id")
     return {
+        "name": "",
         **{name: value for name, value in record.settings.items() if name not in ("header", "job")},
         "jobid": str(record.key),
         "scheduler": identity.get("scheduler") or record.settings.get("scheduler", ""),

@@ -43,8 +43,9 @@ def begin_writing(*, relaxed: bool = False) -> None:
     What the session has read so far ends here, since a read that turns into a write fails at once when
     someone else wrote meanwhile: rows loaded before are read anew, under the lock, at the next look.
 
-    `relaxed`: what is written may be undone by a power failure (and by nothing else), so nobody waits for the disk. For
-    what the next sync would say again: a lease, a run's row. All that was written before it is safe with the next one.
+    `relaxed`: on SQLite, what is written may be undone by a power failure (and by nothing else), so nobody waits for the disk.
+    For what the next sync would say again: a lease, a run's row; whoever held it is gone by then. It is safe with the next
+    commit that is not relaxed.
     """
     session = db.session()
     if session.in_transaction():
@@ -127,8 +128,6 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         return
     _choose_isolation(connection, writes=bool(options.get("immediate")))
-    if options.get("relaxed"):
-        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
 
 def _choose_isolation(connection: Connection, *, writes: bool) -> None:

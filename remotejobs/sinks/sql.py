@@ -201,6 +201,11 @@ class PostgreSQLSink(_SQLSink):
         self._psycopg = psycopg
         try:
             self._connection: psycopg.Connection[Any] = psycopg.connect(address, autocommit=True)
+        except psycopg.ProgrammingError:
+            # Without the text itself: there may be a password in it.
+            raise BadInput(
+                "The address of the database is none: it looks like postgresql://user@host/name."
+            ) from None
         except psycopg.Error as error:
             raise NotStored("The PostgreSQL database", error) from error
         try:

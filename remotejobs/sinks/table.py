@@ -1,14 +1,17 @@
 """A table of anybody's SQLAlchemy: every dialect, and the columns that are there already."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from remotejobs.changes import Part
 from remotejobs.errors import BadInput
 from remotejobs.sinks.fields import KEY, as_json, checked, row
-from remotejobs.sinks.pulling import Overtaken
+from remotejobs.sinks.pulling import NotStored, Overtaken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Connection, Engine, Table
 
 KEYS_AT_ONCE = 500  # some databases take no more values in one statement
@@ -38,7 +41,8 @@ class TableSink:
             sqlalchemy.Column("name", sqlalchemy.String(255), primary_key=True),
             sqlalchemy.Column("cursor", _long_text(sqlalchemy), nullable=False),
         )
-        self._make_cursors()
+        with self._explained():
+            self._make_cursors()
 
     def _make_cursors(self) -> None:
         try:
@@ -53,13 +57,13 @@ class TableSink:
 
     def cursor(self) -> str | None:
         query = self._sql.select(self._cursors.c.cursor).where(self._cursors.c.name == self._table.name)
-        with self._engine.connect() as connection:
+        with self._explained(), self._engine.connect() as connection:
             return connection.scalar(query)
 
     def store(self, parts: Iterable[Part], since: str | None) -> int:
         count = 0
         for part in parts:
-            with self._engine.begin() as connection:
+            with self._explained(), self._engine.begin() as connection:
                 self._move_cursor(connection, since, part.cursor)
                 for start in range(0, len(part.records), KEYS_AT_ONCE):
                     self._put(connection, part.records[start : start + KEYS_AT_ONCE])
@@ -102,6 +106,14 @@ class TableSink:
             }
             same = key == self._sql.bindparam(f"new_{self._key}")
             connection.execute(self._sql.update(self._table).where(same).values(bound), old)
+
+    @contextmanager
+    def _explained(self) -> "Iterator[None]":
+        """Without the statement and its values, which SQLAlchemy tells as well: a job's environment is among them."""
+        try:
+            yield
+        except self._sql.exc.StatementError as error:
+            raise NotStored(self, Exception(error.orig or type(error).__name__)) from None
 
     def _row(self, record: Mapping[str, Any]) -> dict[str, Any]:
         values = row(record, self._mapping)

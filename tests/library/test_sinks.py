@@ -304,6 +304,30 @@ def test_where_nothing_can_be_stored_a_sentence_says_so(
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["postgres:/me:canary@db/lab", "postgresql://me:canary%2@db/lab"])
+def test_an_address_that_is_none_is_refused_without_its_password(address: str) -> None:
+    with pytest.raises(BadInput, match="looks like postgresql://user@host/name") as caught:
+        PostgreSQLSink(address)
+    assert "canary" not in str(caught.value) and caught.value.__cause__ is None
+
+
+def test_a_table_that_takes_no_row_is_a_sentence_without_their_values(folder: Folder, tmp_path: Path) -> None:
+    folder.good(1)
+    tables = sqlalchemy.MetaData()
+    table = sqlalchemy.Table(
+        "jobs",
+        tables,
+        sqlalchemy.Column("jobid", sqlalchemy.String(40), primary_key=True),
+        sqlalchemy.Column("more", sqlalchemy.Text, nullable=False),
+    )
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'jobs.sqlite3'}")
+    tables.create_all(engine)
+    with pytest.raises(NotStored, match="NOT NULL") as caught:
+        pull(RemoteJobSubmitter(APP), TableSink(engine, table))
+    assert "INSERT" not in str(caught.value) and "parameters" not in str(caught.value)
+    engine.dispose()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "csv", "jsonl"])
 def test_a_full_disk_loses_nothing(kind: str, folder: Folder, tmp_path: Path) -> None:
     keys = folder.good(5)
