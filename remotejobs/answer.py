@@ -177,7 +177,7 @@ class Answer:
     queues: list[Queue] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # an action that is missing here is unknown
     schedulers: list[str] = field(default_factory=list)  # of the question "detect"
-    claimed: int = 0  # of the question "claimed": the highest n of that work
+    claimed: int | None = None  # of the question "claimed": the highest n of that work; None: it is not known
     text: str | None = None  # of the question "look", base64
     cleaned: dict[str, Cleaned] = field(default_factory=dict)  # by app; one that is missing here is unknown
     pruned: dict[str, Pruned] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 
+from remotejobs import sentences
 from remotejobs.answer import Answer, Cleaned, Outcome, Pruned
 from remotejobs.cursor import Cursor
 from remotejobs.errors import NoSuchJob, ServerProblem
@@ -82,7 +83,11 @@ class Registry:
         return self._ask(Request([SourceRequest(self.app, str(names), whole=True)]))
 
     def highest_n(self, hash_: str) -> int:
-        return self._question("claimed", self.app, hash_).claimed
+        """Of this work. Raises ServerProblem where that cannot be read."""
+        answer = self._question("claimed", self.app, hash_)
+        if answer.claimed is None:
+            raise ServerProblem(sentences.of_trouble("", self.app, answer.server))
+        return answer.claimed
 
     def schedulers(self) -> list[str]:
         """The batch systems that this server has, the best first; "process" where it can run plain processes."""

@@ -6,20 +6,23 @@
 # - once more, the batches that the reader has and that hold a job of a bucket or a batch that was sent, or an open one
 #   whose settings are no longer among the live ones.
 beside() {
-  _had=
+  _had= _jobs=$1
   IFS=,
-  for _name in $2; do
-    case $_name in *[!A-Za-z0-9.-]*) ;; *.gz) [ ! -f "sealed/$_name" ] || [ -h "sealed/$_name" ] || _had="$_had$_name " ;; esac
-  done
+  set -- $2
   unset IFS
-  if [ -n "$1$batches" ]; then
-    _files=$(touched "$1" files | sort) || { trouble='closed'; return 1; }
+  for _name do
+    is_plain "sealed/$_name" || continue
+    # What it holds is what its list says.
+    if is_plain "sealed/${_name%gz}names" && [ -r "sealed/${_name%gz}names" ]; then _had="$_had$_name "; else say unreadable "$_name"; fi
+  done
+  if [ -n "$_jobs$batches" ]; then
+    _files=$(touched "$_jobs" files | sort) || { trouble='closed'; return 1; }
     case $_files in *'~') ;; *) trouble='closed'; return 1 ;; esac  # its last line: something was killed on the way
     _files=${_files%'~'}
     [ -z "$_files" ] || { say beside; { odd_files; printf '%s' "$_files"; } | send_files ''; }
   fi
-  [ -n "$_had" ] && [ -n "$1$batches$changed" ] || return 0
-  _again=$(touched "$1" batches)
+  [ -n "$_had" ] && [ -n "$_jobs$batches$changed" ] || return 0
+  _again=$(touched "$_jobs" batches)
   case $_again in *'~') ;; *) trouble='closed'; return 1 ;; esac
   for _name in ${_again%'~'}; do
     [ -r "sealed/$_name" ] && _size=$(wc -c <"sealed/$_name") || { say unreadable "$_name"; continue; }

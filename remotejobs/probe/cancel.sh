@@ -41,9 +41,7 @@ check_cancel() {
   enter "$2"
   case $? in 1) _state=unknown _code=absent; return 1 ;; 2) _state=unknown _code=$trouble; return 1 ;; esac
   if ! known_id "$3"; then
-    [ ! -e "facts/$3.id" ] || { _state=unknown _code=unreadable; return 1; }
-    if [ -e "settings/$3.json" ]; then _state=not_started _code=not-submitted; fi
-    was_sealed "$3" && _state=done _code=was-over
+    without_id "$3"
     return 1
   fi
   eval "_asked=\${asked_$f_scheduler:-1} _cluster=\${cluster_$f_scheduler:--} _answer=\${answer_$f_scheduler:-}"
@@ -60,6 +58,17 @@ check_cancel() {
   fi
   (: >"runs/$3/.told") 2>/dev/null
   _told="$_told$1 $2 $f_scheduler $f_id $3 ${f_sid:--} ${f_start_ticks:--} ${f_boot:--} $_sent $f_attempt$NL"
+}
+
+# without_id KEY: the outcome for a job of which no id could be read. It is over only if it was pruned.
+without_id() {
+  [ ! -e "facts/$1.id" ] || { _state=unknown _code=unreadable; return; }
+  was_sealed "$1"
+  case $? in
+    0) is_there "$1"; [ $? = 1 ] && _state=done _code=was-over || _state=unknown _code=unreadable ;;
+    1) [ ! -e "settings/$1.json" ] || _state=not_started _code=not-submitted ;;
+    *) _state=unknown _code=unreadable ;;
+  esac
 }
 
 # was_asked KEY: whether the queue's answer speaks of the job at all. Only then it can lack it.
@@ -133,10 +142,10 @@ known_id() { read_id "$1" || { [ ! -e "facts/$1.id" ] && sealed_id "$1" && live_
 
 # sealed_id KEY: as read_id, of a job that was sealed; f_code is the exit code of its highest attempt.
 sealed_id() {
-  was_sealed "$1" || return 1
+  _held=$(printf '%s\n' "$1" | sealed_files) || return 1
   _fact=
   IFS=$NL
-  for _line in $(printf '%s\n' "$1" | sealed_files); do
+  for _line in $_held; do
     _value=${_line#*=}
     case $_line in
       'file '*) _fact=${_line#file ????????????????????????????????_*.}
@@ -150,5 +159,3 @@ sealed_id() {
   unset IFS
   is_kind "$f_scheduler"
 }
-
-was_sealed() { set +f; grep -qsxF "$1" sealed/*.names; _sealed=$?; set -f; return $_sealed; }

@@ -103,13 +103,19 @@ answers() {
     case $1 in
       # Its commands alone are no batch system: somebody has to answer them.
       detect) for _kind in $KINDS; do here "$_kind" && "${_kind}_cluster" >/dev/null 2>&1 && say here "$_kind"; done ;;
-      claimed) is_hash "$3" && enter "$2" && say claimed $(($(next_n "$3") - 1)) ;;
+      claimed) is_hash "$3" && claimed "$2" "$3" ;;
       look) look "$2" "$3" ;;
       clean) is_key "$3" && enter "$2" && clean_run "$3" ;;
     esac
     IFS=$NL
   done
   unset IFS
+}
+
+# claimed APP HASH: the highest n of this work; 0 where there is no registry. Nothing is said where it is not known.
+claimed() {
+  enter "$1"
+  case $? in 0) _n=$(next_n "$2") && say claimed $((_n - 1)) ;; 1) say claimed 0 ;; esac
 }
 
 # clean_run KEY: the run folder of a job that has ended goes to the trash; its record stays. (That of a sealed one has gone.)

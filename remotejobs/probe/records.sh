@@ -22,10 +22,13 @@ records() {
   for _batch in sealed/*.gz; do
     _name=${_batch#sealed/}
     case ",$3," in *",$_name,"*) continue ;; esac
-    case $_name in *[!A-Za-z0-9.-]*) continue ;; esac
-    [ -f "$_batch" ] && [ ! -h "$_batch" ] || continue
-    # Until its list is there, all that it holds is live as well.
-    [ "$4" != whole ] || [ -f "${_batch%.gz}.names" ] || continue
+    [ -e "$_batch" ] || [ -h "$_batch" ] || continue
+    is_plain "$_batch" || { say unreadable -; continue; }
+    if [ "$4" = whole ]; then
+      # Until its list is there, all that it holds is live as well.
+      [ -e "${_batch%gz}names" ] || continue
+      is_plain "${_batch%gz}names" && [ -r "${_batch%gz}names" ] || { say unreadable "$_name"; continue; }
+    fi
     [ -r "$_batch" ] && _size=$(wc -c <"$_batch") || { say unreadable "$_name"; continue; }
     batches="$batches$_name "
     send_batch "$_name" $_size

@@ -21,7 +21,9 @@ submit_steps() {
   place=$("${kind}_cluster" 2>/dev/null) && [ -n "$place" ] || { state=unknown code=cannot-look; return; }
   mkdir "$act" 2>/dev/null
   [ -d "$act" ] || { code=full; return; }
-  claim_key || { code=full; state=unknown; return; }
+  code=full
+  claim_key || { state=unknown; return; }
+  code=failed
   [ "${key%_*}" = "$hash" ] || { state=refused code=other-work; return; }
   state=unknown
   # What was begun on another cluster or login node of this home cannot be looked for here.
@@ -51,15 +53,14 @@ read_key() {
 # claim_key: $key becomes the key that this action has got, now or in an earlier try, and $begun_at the cluster (or host) of that.
 claim_key() {
   _n=
-  [ -r sealed ] && [ -x sealed ] || return 1  # or a sealed number could be used twice
   if [ ! -s "$act/key" ]; then
-    _n=$(next_n "$hash")
+    _n=$(next_n "$hash") || { code=closed; return 1; }
     while :; do
       if mkdir "runs/${hash}_$_n" 2>/dev/null; then
         # Looked up after the mkdir: an n that was sealed meanwhile is not used twice. Over NFS a list of names may be
         # an old one, until somebody here has changed the folder.
         { printf '' >"sealed/.$WORD"; } 2>/dev/null && rm -f "sealed/.$WORD"
-        _top=$(next_n "$hash" sealed)
+        _top=$(next_n "$hash" sealed) || { rmdir "runs/${hash}_$_n"; code=closed; return 1; }
         [ "$_top" -le "$_n" ] && break
         rmdir "runs/${hash}_$_n"; _n=$_top
       elif [ -d "runs/${hash}_$_n" ]; then _n=$((_n + 1))
@@ -76,13 +77,14 @@ claim_key() {
   [ -d "runs/$key" ] || mkdir "runs/$key"
 }
 
-# next_n HASH [sealed]: one above the highest n of this work that is known (in the sealed batches alone, if so asked).
+# next_n HASH [sealed]: one above the highest n of this work that is known (in the sealed batches alone, if so asked). 1: what
+# is there could not all be read, and a number could be used twice.
 next_n() {
-  set +f
-  { [ -n "$2" ] || ls settings runs 2>/dev/null; cat sealed/*.names 2>/dev/null; } |
-    awk -v start="$1_" 'index($0, start) == 1 && substr($0, 34) ~ /^[1-9][0-9]?[0-9]?[0-9]?[0-9]?[0-9]?(\.json)?$/ {
-      n = substr($0, 34) + 0; if (n > top) top = n } END { print top + 1 }'
-  set -f
+  { { [ -n "$2" ] || ls settings runs; } && sealed_keys && printf '\n~\n'; } 2>/dev/null |
+    awk -v start="$1_" '
+      { whole = $0 == "~" }
+      index($0, start) == 1 && substr($0, 34) ~ /^[1-9][0-9]?[0-9]?[0-9]?[0-9]?[0-9]?(\.json)?$/ { n = substr($0, 34) + 0; if (n > top) top = n }
+      END { if (!whole) exit 1; print top + 1 }'
 }
 
 # member NAME: a text member of $document, which has one member per line.
@@ -241,23 +243,14 @@ submit_process() {
 # ran_at KEY: the cluster (or host) that the job was submitted on; nothing if that is not known.
 ran_at() { known_id "$1" && printf '%s\n' "$f_cluster"; }
 
-# is_there KEY: whether a batch that has it still lies there. What was pruned is gone for good.
-is_there() {
-  set +f
-  for _list in $(grep -lsxF "$1" sealed/*.names); do [ ! -e "${_list%names}gz" ] || { set -f; return 0; }; done
-  set -f
-  return 1
-}
-
 # kept KEY: $document becomes what was asked then, from its file or from a sealed batch, without its jobid. 1: there is
 # none, 2: it cannot be read.
 kept() {
   if [ -f "settings/$1.json" ]; then document=$(cat "settings/$1.json" 2>/dev/null)
-  elif was_sealed "$1"; then
+  else
+    is_there "$1" || return $?
     document=$(printf '%s\n' "$1" | sealed_files | awk -v head="file $1.json" '
       substr($0, 1, 1) != "|" { on = $0 == head; next } on { print substr($0, 2) }')
-    [ -n "$document" ] || is_there "$1" || return 1
-  else return 1
   fi
   case $document in '{'*'}') ;; *) return 2 ;; esac
   document=$(printf '%s\n' "$document" | sed -e '/^"jobid": "/d' -e '/^"again_of": "/d' -e "1a\\
