@@ -1,17 +1,16 @@
 """Cleaning a server, and pruning it: in as many exchanges as it takes, each of which a kill may end at any point."""
 
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from remotejobs.answer import Cleaned, Pruned
-from remotejobs.errors import ServerProblem
+from remotejobs.errors import BadInput, ServerProblem
 from remotejobs.exchange import DAY, Cleaning, Pruning
 from remotejobs.records import JobRecord, JobStatus
 from remotejobs.registry import Registry
 
-_T = TypeVar("_T")
 LIMIT = 1000  # records to a batch
 EXCHANGES = 1000
+LONGEST = 100 * 365  # days
 
 
 @dataclass(slots=True)
@@ -36,22 +35,25 @@ class Report:
             else f"{would}{_count(self.records, 'record')}, moved {_count(self.folders, 'run folder')} to the trash and "
             f"removed {self.emptied:,} from it."
         )
-        return said if self.dry_run or not self.more else f"{said} More is left, which could not be done now."
+        return said if self.dry_run or not self.more else said + _MORE
 
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """What was deleted, or with `dry_run` would be."""
+    """What was deleted, or with `dry_run` would be; `more`: not all batches could be looked at."""
 
     records: int
     batches: int
     dry_run: bool = False
+    more: bool = False
 
     @property
     def sentence(self) -> str:
-        done = "Would delete" if self.dry_run else "Deleted"
+        some = "at least " if self.dry_run and self.more else ""
+        done = f"Would delete {some}" if self.dry_run else "Deleted "
         batches = "1 batch" if self.batches == 1 else f"{self.batches:,} batches"
-        return f"{done} {_count(self.records, 'sealed record')} ({batches})."
+        said = f"{done}{_count(self.records, 'sealed record')} ({batches})."
+        return said if self.dry_run or not self.more else said + _MORE
 
 
 def _count(number: int, what: str) -> str:
@@ -61,42 +63,54 @@ def _count(number: int, what: str) -> str:
 def clean(
     registry: Registry, *, dry_run: bool = False, settled_days: float = 1.0, trash_days: float = 7.0
 ) -> Report:
-    """Seals what is settled, and empties the trash. Raises ServerProblem where nothing can be written."""
+    """Seals what is settled, and empties the trash. Raises ServerProblem where nothing can be written, and BadInput."""
+    settled, trash = _seconds(settled_days), _seconds(trash_days)
     report = Report(dry_run=dry_run)
-    cleaning = Cleaning(registry.app, LIMIT, settled_days * DAY, trash_days * DAY, dry_run)
-    done = Cleaned(more=True)
+    cleaning = Cleaning(registry.app, LIMIT, settled, trash, dry_run)
     for _ in range(1 if dry_run else EXCHANGES):
-        done = _known(registry, registry.cleaned(cleaning))
+        done = registry.cleaned(cleaning) or _stopped(registry, report.more)
         _add(report, done)
-        report.more = done.more
+        if dry_run:
+            report.jobs = list(registry.known(done.keys))
         if not (done.more and (done.records or done.folders or done.emptied)):
             break
-    report.jobs = list(registry.known(done.keys))
     return report
 
 
-def _known(registry: Registry, done: _T | None) -> _T:
-    if done is None:
+def _seconds(days: float) -> float:
+    if not 0 <= days <= LONGEST:
+        raise BadInput(f"{days:g} is no number of days from 0 to {LONGEST:,}.")
+    return days * DAY
+
+
+def _stopped(registry: Registry, is_begun: bool) -> Cleaned:
+    """Nothing more can be written: what was done before is reported, unless there is nothing of it."""
+    if not is_begun:
         raise ServerProblem(_NOT_CLEANED.format(app=registry.app, server=registry.shell))
-    return done
+    return Cleaned(more=True)
 
 
 def _add(report: Report, done: Cleaned) -> None:
     report.records += done.records
     report.folders += done.folders
     report.emptied += done.emptied
+    report.more = done.more
 
 
 def prune(registry: Registry, older_than_days: float, *, dry_run: bool = False) -> PruneReport:
-    """Deletes the sealed records that are all older than that. Raises ServerProblem where nothing can be written."""
+    """Deletes the sealed records that are all older. Raises ServerProblem where nothing can be written, and BadInput."""
+    pruning = Pruning(registry.app, _seconds(older_than_days), dry_run)
     total = Pruned()
     for _ in range(EXCHANGES):
-        pruning = Pruning(registry.app, older_than_days * DAY, dry_run)
-        done = _known(registry, registry.pruned(pruning))
-        total = Pruned(total.records + done.records, total.batches + done.batches)
+        done = registry.pruned(pruning)
+        if done is None:
+            _stopped(registry, total.more)
+            break
+        total = Pruned(total.records + done.records, total.batches + done.batches, done.more)
         if dry_run or not (done.more and done.batches):
             break
-    return PruneReport(total.records, total.batches, dry_run)
+    return PruneReport(total.records, total.batches, dry_run, total.more)
 
 
+_MORE = " More is left, which could not be done now."
 _NOT_CLEANED = "Nothing was cleaned: nothing can be written into ~/.{app} on {server}, or the disk or quota there is full."

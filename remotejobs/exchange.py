@@ -24,6 +24,7 @@ from remotejobs.shell import Shell
 
 _HERE = Path(__file__).resolve().parent
 DAY = 86400.0  # seconds
+_CLEANING = ("cleaning", "seal", "trash", "prune")
 ANSWER_LIMIT = 1 << 30  # bytes; more than a hundred times what 100,000 records take
 
 
@@ -78,13 +79,14 @@ Action = Cancel | Submission | Resubmission
 @dataclass(frozen=True, slots=True)
 class Cleaning:
     """At most `limit` records of `app` that were settled for `settled` seconds (a day at least) go into a batch, and the run
-    folders of sealed jobs to the trash; what lies there for `trash` seconds is removed. A dry run only counts.
+    folders of sealed jobs to the trash; what lies there for `trash` seconds is removed (None: nothing is). A dry run only
+    counts.
     """
 
     app: str
     limit: int = 1000
     settled: float = DAY
-    trash: float = 7 * DAY
+    trash: float | None = 7 * DAY
     dry_run: bool = False
 
 
@@ -173,9 +175,16 @@ def _cleaning_line(cleaning: Cleaning | Pruning) -> tuple[str, ...]:
     mode = "look" if cleaning.dry_run else "do"
     match cleaning:
         case Cleaning(app, limit, settled, trash):
-            return ("seal", app, str(limit), str(int(settled)), str(int(trash)), mode)
+            return (
+                "seal",
+                app,
+                str(limit),
+                str(int(settled)),
+                "-" if trash is None else str(int(trash)),
+                mode,
+            )
         case Pruning(app, age):
-            return ("prune", app, "0", str(int(age)), "0", mode)
+            return ("prune", app, "0", str(int(age)), "-", mode)
 
 
 def _b64(text: str) -> str:
@@ -201,7 +210,7 @@ def _verbs(scheduler: str, acts: bool) -> str:
 
 def _parts(acts: bool, whole: bool, cleans: bool) -> tuple[str, ...]:
     wanted = [*(["beside"] if whole else []), *(["cancel", "submit"] if acts else [])]
-    return ("registry", "records", "sealed", "queue", *wanted, *(["seal"] if cleans else []), "main")
+    return ("registry", "records", "sealed", "queue", *wanted, *(_CLEANING if cleans else ()), "main")
 
 
 def packed(program: str) -> str:

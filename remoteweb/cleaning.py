@@ -14,9 +14,8 @@ from remoteweb.models import Job, Source
 ENOUGH = 200
 # Of one sync; the next ones go on.
 LIMIT = 500
-# After one that found no more to do, and after one that failed.
+# After one that found no more to do, and after one that could not do it.
 PAUSE_SECONDS, RETRY_SECONDS = DAY, 3600.0
-NEVER = 100 * 365  # days, as far as the trash of a server is concerned
 
 
 def planned(known: Mapping[str, int]) -> list[Cleaning]:
@@ -29,17 +28,20 @@ def planned(known: Mapping[str, int]) -> list[Cleaning]:
     due = db.session.scalars(db.select(Source.app).where(is_due, _has_enough(now - days * DAY))).all()
     if due:
         _postpone([known[app] for app in due], now + RETRY_SECONDS)
-    return [Cleaning(app, LIMIT, days * DAY, (trash or NEVER) * DAY) for app in due]
+    return [Cleaning(app, LIMIT, days * DAY, trash * DAY if trash else None) for app in due]
 
 
 def took_place(cleanings: list[Cleaning], answer: Answer, known: Mapping[str, int]) -> None:
-    """In the caller's transaction: where there is more to do the next sync goes on, else there is none for a day."""
+    """In the caller's transaction: where there is more to do the next sync goes on; what could not be done is tried an hour
+    later; else there is none for a day.
+    """
     now = time.time()
     for app in (cleaning.app for cleaning in cleanings if cleaning.app in known):
         done = answer.cleaned.get(app)
         if done is not None:
-            goes_on = done.more and bool(done.records or done.folders or done.emptied)
-            _postpone([known[app]], now if goes_on else now + PAUSE_SECONDS)
+            some = done.records or done.folders or done.emptied
+            pause = PAUSE_SECONDS if not done.more else 0.0 if some else RETRY_SECONDS
+            _postpone([known[app]], now + pause)
 
 
 def _has_enough(before: float) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@
 # Request (standard input, fields parted by one tab, "-" for nothing; `end` proves that it came whole):
 #   remotejobs 1 WORD BUDGET | source APP TOTAL BUCKETS SEALED [whole] | cancel UUID APP KEY SENT |
 #   submit UUID APP HASH SCHEDULER ASKED DOCUMENT(base64) | resubmit UUID APP KEY ASKED | claimed APP HASH | detect - |
-#   seal APP LIMIT SETTLED TRASH do|look | prune APP 0 AGE 0 do|look | end        (ages in seconds)
+#   seal APP LIMIT SETTLED TRASH do|look | prune APP 0 AGE - do|look | end        (ages in seconds)
 # Answer: every line of ours begins with WORD, which is random per request; lines of content begin with `|`.
 # What precedes the first such line (banners, rc files) is noise. A part counts only with its `closed ... 0` line.
 

@@ -77,7 +77,7 @@ class Folder:
     def age(self, key: str, days: float) -> None:
         """As if all that is there of the job had been written so many days ago."""
         then = time.time() - days * 86400
-        for path in self.path.glob(f"*/{key}.*"):
+        for path in [*self.path.glob(f"*/{key}.*"), *self.path.glob(f"runs/{key}")]:
             os.utime(path, (then, then))
 
     def names(self) -> set[str]:

@@ -41,9 +41,7 @@ def test_a_settled_job_is_sealed_stays_readable_and_can_be_run_again(server: Mac
     sched = server.registry() / "facts" / f"{key}.sched.1"
     until(jobs, key, lambda state: state["status"] == "failed" and sched.exists())
     assert jobs.clean().records == 0, "it has only just ended"
-    then = time.time() - 2 * DAY
-    for path in server.registry().glob(f"*/{key}.*"):
-        os.utime(path, (then, then))
+    Folder(server.registry()).age(key, 2)
     report = jobs.clean()
     assert (report.records, report.folders, report.emptied) == (1, 1, 0)
     assert report.sentence == "Sealed 1 record, moved 1 run folder to the trash and removed 0 from it."

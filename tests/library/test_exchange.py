@@ -37,7 +37,7 @@ BYE = f"{WORD} bye\n"
 def probe(home: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
     """The program at the other end, as a login shell of an account with this home starts it."""
     return subprocess.run(
-        ["/bin/sh", "-c", command()],
+        ["/bin/sh", "-c", command(cleans=True)],
         input=request,
         capture_output=True,
         check=False,

@@ -1,5 +1,6 @@
 """A sync cleans up on the server once enough has gathered, and not before; what it cleaned stays here, and says so."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ def test_what_is_not_to_be_cleaned_yet_stays(app: Flask, folder: Folder, days: f
         sync()
         assert "seal" not in listened()
     assert len(folder.names()) == 25
+
+
+@pytest.mark.parametrize(("days", "stays"), [(0.0, True), (90.0, False)], ids=["off", "ninety days"])
+def test_the_trash_is_emptied_only_where_that_was_asked_for(
+    app: Flask, folder: Folder, days: float, stays: bool
+) -> None:
+    app.config["TRASH_DAYS"] = days
+    lies = folder.path / "trash" / "older" / key_of(9)
+    lies.mkdir(parents=True)
+    os.utime(lies.parent, (1, 1))  # older than any number of days
+    for number in range(5):
+        folder.ended(key_of(number), DAYS)
+    with app.app_context():
+        sync()
+        listened()
+    assert folder.names() == set()
+    assert lies.exists() is stays
 
 
 def test_what_cannot_be_cleaned_is_not_tried_in_every_sync(app: Flask, folder: Folder) -> None:
