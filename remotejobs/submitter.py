@@ -158,7 +158,8 @@ class RemoteJobSubmitter:
         """Seals the records of the jobs that have been over for `settled_days` (at least one), moves their run folders to the
         trash, and removes what has lain there for `trash_days`. Every database still reads every record afterwards.
 
-        Gives a Report (`records`, `folders`, `emptied`, `sentence`, and with `dry_run` the `jobs`). Raises ServerProblem.
+        Gives a Report (`records`, `folders`, `emptied`, `sentence`, and with `dry_run` the `jobs`). Raises ServerProblem,
+        and BadInput for days below 0 or above 36,500.
         """
         return cleaning.clean(
             self.settings, dry_run=dry_run, settled_days=settled_days, trash_days=trash_days
@@ -167,7 +168,7 @@ class RemoteJobSubmitter:
     def prune(self, older_than_days: float, *, dry_run: bool = False) -> cleaning.PruneReport:
         """Deletes the sealed records that are all older than that, on the server; no number is used again.
 
-        Gives a PruneReport (`records`, `batches`, `sentence`). Raises ServerProblem.
+        Gives a PruneReport (`records`, `batches`, `more`, `sentence`). Raises ServerProblem and BadInput.
         """
         return cleaning.prune(self.settings, older_than_days, dry_run=dry_run)
 

@@ -129,12 +129,19 @@ def test_a_batch_that_no_reader_is_sent_takes_no_name_away(
     assert folder.names() >= before
 
 
-@pytest.mark.skipif(not shutil.which("busybox"), reason="it is not installed")
-def test_busybox_cleans_and_prunes_as_well(
-    folder: Folder, jobs: RemoteJobSubmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("awk", ["busybox awk", "mawk", "gawk --posix"])
+def test_it_is_cleaned_and_pruned_with_any_awk(
+    folder: Folder, jobs: RemoteJobSubmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, awk: str
 ) -> None:
     keys = [ended(folder, number, 800) for number in range(1, 4)]
-    subprocess.run(["busybox", "--install", "-s", tmp_path], check=True)
+    name = awk.split()[0]
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
+    if name == "busybox":  # and all else that it has
+        subprocess.run([name, "--install", "-s", tmp_path], check=True)
+    else:
+        (tmp_path / "awk").write_text(f'#!/bin/sh\nexec {awk} "$@"\n')
+        (tmp_path / "awk").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     report = jobs.clean()
     assert (report.records, report.folders, report.more) == (3, 3, False)
