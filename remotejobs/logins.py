@@ -52,6 +52,8 @@ class Login:
         if not transport.is_authenticated() and transport.is_active() and self._password is not None:
             self._try_password(transport, wanted_next)
         if not transport.is_authenticated():
+            if not transport.is_active():
+                transport.get_exception()  # nobody may have asked it yet what ended it
             broken_by: Exception | None = getattr(transport, "broken_by", None)
             if broken_by and not self._was_refused:
                 raise broken_by

@@ -438,6 +438,7 @@ def test_keys_that_let_in_are_not_asked_about(keys: Sshd) -> None:
 
 
 def test_ctrl_c_at_a_question_is_130_and_the_end_of_input_3(keys: Sshd, home: Path) -> None:
+    assert run("update-database").returncode == 0
     (home / ".ssh" / "id_ed25519").unlink()
     for typed, code in (("\x03", 130), ("\x04", 3)):
         no_interval()
