@@ -57,15 +57,16 @@ class Registry:
                 yield self._records[key], self._status[key]
 
     def refresh(self, sealed: bool = False) -> None:
-        """One exchange: what is new since the last one, and what the queue says. One more where facts came after their job was
-        sealed, and the sealed records were not read yet.
+        """One exchange: what is new since the last one, and what the queue says. One more where part of a job is not among the
+        live records (its facts came after it was sealed, or it is just being sealed), and the sealed ones were not read yet.
         """
         source = SourceRequest(self.app, self._cursor, sealed=sealed or self._has_sealed)
         with_answer = self._ask(Request([source]))
         self._take(with_answer)
         self._has_sealed = source.sealed
         self._asked_at = time.monotonic()
-        if not source.sealed and not all(self._records[key].settings for key in self._live):
+        records = (self._records[key] for key in self._live)
+        if not source.sealed and not all(record.settings and record.fact("id") for record in records):
             self.refresh(sealed=True)
 
     def act(self, action: Action) -> Outcome:

@@ -51,11 +51,14 @@ check_cancel() {
   # A mark of having told it, as far as the disk lets us: whoever comes next knows, and a process is killed then.
   _sent=$4
   [ -e "runs/$3/.told" ] && _sent=sent
-  if ! is_live "$3"; then
-    _state=done _code=was-over
-    [ "$_sent" = sent ] && ! ended_by_itself "$3" && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
-    return 1
-  fi
+  case $(listed "$3") in
+    live) ;;
+    over)
+      _state=done _code=was-over
+      [ "$_sent" = sent ] && ! ended_by_itself "$3" && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
+      return 1 ;;
+    *) return 1 ;;
+  esac
   (: >"runs/$3/.told") 2>/dev/null
   _told="$_told$1 $2 $f_scheduler $f_id $3 ${f_sid:--} ${f_start_ticks:--} ${f_boot:--} $_sent $f_attempt$NL"
 }
@@ -78,19 +81,29 @@ was_asked() {
 }
 
 # ended_by_itself KEY: its last attempt left the exit code 0, so whatever we told the scheduler came too late.
-ended_by_itself() { [ "$f_code" = 0 ] || grep -qsx code=0 "facts/$1.exit.$f_attempt"; }
+ended_by_itself() {
+  [ "$f_code" != 0 ] || return 0
+  _exit=facts/$1.exit.$f_attempt
+  [ -f "$_exit" ] && [ ! -h "$_exit" ] || return 1
+  while read -r _word; do [ "$_word" != code=0 ] || return 0; done <"$_exit"
+  return 1
+}
 
-# is_live KEY: whether the answer of its scheduler lists it as not ended; the id alone is not believed, it may be another job's.
-is_live() {
-  printf '%s\n' "$_answer" | "${f_scheduler}_live" |
-    awk -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '$1 == key || $1 == id && $3 == submitted { found = 1 } END { exit !found }'
+# listed KEY: "live" if the answer of its scheduler lists it as not ended, "over" if not, and nothing where something died while
+# that was found out. The id alone is not believed, it may be another job's.
+listed() {
+  { printf '%s\n' "$_answer" | "${f_scheduler}_live"; printf '~ %s\n' $?; } |
+    awk -v id="$f_id" -v key="$1" -v submitted="$f_submitted" '
+      $1 == "~" { whole = $2 == 0 }
+      $1 == key || $1 == id && $3 == submitted { found = 1 }
+      END { if (whole) print found ? "live" : "over" }'
 }
 
 # still_live: whether any job that was told to end is still listed.
 still_live() {
   [ -n "$(printf '%s' "$_told" | while read -r _uuid _app f_scheduler f_id _key f_sid _ticks _boot _sent _attempt; do
     enter "$_app" && known_id "$_key" && eval "_asked=\${asked_$f_scheduler:-1} _answer=\${answer_$f_scheduler:-}" &&
-      [ "$_asked" = 0 ] && is_live "$_key" && echo yes
+      [ "$_asked" = 0 ] && [ "$(listed "$_key")" = live ] && echo yes
   done)" ]
 }
 
@@ -101,7 +114,8 @@ proofs() {
     unset IFS
     set -- $_line
     eval "_asked=\${asked_$3:-1} _answer=\${answer_$3:-}"
-    if [ -z "$looked_again" ] || [ "$_asked" != 0 ] || ! { enter "$2" && known_id "$5"; } || ! was_asked "$5" || is_live "$5"; then
+    if [ -z "$looked_again" ] || [ "$_asked" != 0 ] || ! { enter "$2" && known_id "$5"; } || ! was_asked "$5" ||
+      [ "$(listed "$5")" != over ]; then
       settled "$1" unknown "$5" "$4" told
     elif ended_by_itself "$5"; then
       settled "$1" done "$5" "$4" was-over

@@ -28,12 +28,10 @@ all_records() {
     enter "$1"
     case $? in
       0)
-        records "$2" "$3" "$4" "$5" && _status=0 || _status=1
-        seen="$seen$1 $total ${known:--}$NL"
-        _open=
-        case $names in *.*) _open=$(open_jobs "$1"); open="$open$_open$NL" ;; esac
-        if [ "$5$_status" = whole0 ]; then beside "$_open" "$4" || _status=1; fi
-        [ "$_status" = 0 ] || say trouble "$trouble" ;;
+        records "$2" "$3" "$4" "$5" && still_open "$1" && { [ "$5" != whole ] || beside "$_open" "$4"; }
+        _status=$?
+        # One that failed is not looked at again: `same` would then speak of what was never sent.
+        if [ "$_status" = 0 ]; then seen="$seen$1 $total ${known:--}$NL" open="$open$_open$NL"; else _status=1; say trouble "$trouble"; fi ;;
       1) _status=0; seen="$seen$1 - -$NL"; say absent ;;
       *) _status=1; say trouble "$trouble" ;;
     esac
@@ -174,9 +172,13 @@ main() {
 # all_open: the open jobs again, with those that were submitted just now.
 all_open() {
   open=
-  for _app in $(printf '%s' "$seen" | cut -d ' ' -f 1); do
-    enter "$_app" && names=$(ls settings facts 2>/dev/null) && open="$open$(open_jobs "$_app")$NL"
+  IFS=$NL
+  for _source in $seen; do
+    unset IFS
+    enter "${_source%% *}" && names=$(ls settings facts 2>/dev/null) && still_open "${_source%% *}" && open="$open$_open$NL"
+    IFS=$NL
   done
+  unset IFS
 }
 
 # look_again: the records once more, as far as they differ from what was sent: what was done now is seen now.

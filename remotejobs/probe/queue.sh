@@ -48,7 +48,8 @@ about() {
 # keep KIND: what a complete answer proves becomes facts, whoever asks: endings, and the first time that a job was not there.
 keep() {
   [ "$asked" = 0 ] && ! "$1_all_live" || return 0
-  _proof=$({ printf '%s\n' "$answer" | "$1_live"; echo =endings; printf '%s\n' "$answer" | "$1_endings"
+  # Each part only after the one before came whole: without those that live, they would be over.
+  _proof=$({ printf '%s\n' "$answer" | "$1_live" && echo =endings && printf '%s\n' "$answer" | "$1_endings" &&
     printf '=answer\n%s\n=open\n%s' "$answer" "$open"; } |
     awk -v kind="$1" -v cluster="$cluster" -v now="$asked_at" -v tab="$TAB" '
       /^=(endings|answer|open)$/ { part = $0; next }

@@ -89,9 +89,9 @@ send_files() {
 
 # open_jobs APP: the jobs of $names that may still be alive, one line each:
 # KIND CLUSTER APP EXITED GONE(time) ID SUBMITTED ATTEMPT KEY SID TICKS BOOT
-# One is open until the scheduler's last word on its highest attempt is kept.
+# One is open until the scheduler's last word on its highest attempt is kept. `~` last: without it something died on the way.
 open_jobs() {
-  case $names in *.id* | *.start.* | *.exit.* | *.sched.* | *.gone.* | *.cancel.*) ;; *) return ;; esac
+  case $names in *.id* | *.start.* | *.exit.* | *.sched.* | *.gone.* | *.cancel.*) ;; *) echo '~'; return ;; esac
   _maybe=$(printf '%s\n' "$names" | awk "$VALID"'
     valid($0) {
       dot = index($0, "."); key = substr($0, 1, dot - 1); n = split(substr($0, dot + 1), part, ".")
@@ -103,10 +103,15 @@ open_jobs() {
         a = top[key] ? top[key] : 1
         if (!((key, "sched", a) in has)) print key, a, ((key, "exit", a) in has) + 0, ((key, "gone", a) in has) + 0
       }
-      for (key in top) if (!(key in id)) print key, top[key], "late"
+      # After it was sealed; no more of them than one exchange has time for.
+      for (key in top) if (!(key in id) && !((key, "sched", top[key]) in has) && ++late <= 1000) print key, top[key], "late"
+      print "~"
     }')
-  [ -n "$_maybe" ] || return 0
-  case $_maybe in *late*) late_jobs "$1" ;; esac
+  case $_maybe in '~') echo '~'; return ;; *'~') ;; *) return ;; esac
+  case $_maybe in *late*)
+    _late=$(late_jobs "$1")
+    case $_late in *'~') printf '%s' "${_late%'~'}" ;; *) return ;; esac ;;
+  esac
   plain_files | awk -v app="$1" '
     function word(text) { return text == "" || text ~ /[^A-Za-z0-9._:+-]/ ? "-" : text }
     function facts(path,   line, at) {
@@ -115,13 +120,22 @@ open_jobs() {
       close(path)
       return ended
     }
+    { whole = $0 == "~" }
     {
       key = $1; a = $2; gone = "-"
       if ($4 && facts("facts/" key ".gone." a)) gone = word(fact["time"])
       if (!facts("facts/" key ".id")) next
       print word(fact["scheduler"]), word(fact["cluster"]), app, $3, gone, word(fact["id"]), word(fact["submitted"]), a, key, \
         word(fact["sid"]), word(fact["start_ticks"]), word(fact["boot"])
-    }'
+    }
+    END { if (whole) print "~" }'
+}
+
+# still_open APP: $_open become the open jobs of $names. 1: nobody knows.
+still_open() {
+  _open=
+  case $names in *.*) _open=$(open_jobs "$1") ;; *) return 0 ;; esac
+  case $_open in *'~') _open=${_open%'~'} ;; *) _open= trouble='closed'; return 1 ;; esac
 }
 
 # plain_files: of the lines in $_maybe, those whose facts can be opened: a pipe in their place would block us for ever.
@@ -134,4 +148,5 @@ plain_files() {
     [ -f "facts/$1.gone.$2" ] && [ ! -h "facts/$1.gone.$2" ] || set -- "$1" "$2" "$3" 0
     printf '%s\n' "$*"
   done
+  echo '~'
 }

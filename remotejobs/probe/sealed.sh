@@ -89,13 +89,22 @@ UNION='function word(text) { return text == "" || text ~ /[^A-Za-z0-9._:+-]/ ? "
   function kept_id(name) { return word(value[key, "id", name]) }'
 
 # late_jobs APP: those of $_maybe whose facts came after they were sealed: the ones that are open again, as open_jobs says it.
+# `~` last: without it something died on the way.
 late_jobs() {
-  { printf '%s\n' "$_maybe" | awk '$3 == "late" && n++ < 1000 { print $1 }' | sealed_files
-    printf '=\n%s\n' "$names"; } | awk -v app="$1" "$VALID$UNION"'
-    $0 == "=" { live = 1; next }
+  _keys=
+  IFS=$NL
+  for _line in $_maybe; do case $_line in *' late') _keys="$_keys${_line%% *}$NL" ;; esac; done
+  unset IFS
+  { printf '%s' "$_keys" | sealed_files
+    printf '= %s\n%s\n~\n' $? "$names"; } | awk -v app="$1" "$VALID$UNION"'
+    { whole = $0 == "~" }
+    !live && $1 == "=" { live = 1; status = $2; next }
     !live { from_batch($0); next }
     valid($0) && (substr($0, 1, index($0, ".") - 1) in kept) { note($0) }
     END {
+      if (!whole || status == 1) exit 1
+      # What a damaged batch lacks of them may be their end.
+      if (status) split("", kept)
       for (key in kept) {
         a = top[key] ? top[key] : 1; gone = "gone." a
         if ((key, "sched." a) in has || !((key, "id") in has)) continue
@@ -103,7 +112,9 @@ late_jobs() {
           (key, gone) in has ? word(value[key, gone, "time"]) : "none", kept_id("id"), kept_id("submitted"), a, key, \
           kept_id("sid"), kept_id("start_ticks"), kept_id("boot")
       }
+      print "~"
     }' | while read -r _kind _cluster _app _exited _gone _id _submitted _a _key _rest; do
+    [ "$_kind" != '~' ] || { echo '~'; break; }
     # "-": it is a live fact, of which only the name was looked at.
     [ "$_gone" != - ] || _gone=$(gone_since "$_key" "$_a")
     [ "$_gone" != none ] || _gone=-

@@ -179,8 +179,7 @@ submit_held() {
 # or was refused, and why is set.
 hand_over() {
   # It may be taken and not be listed yet, where a time-out or a kill left us: absence is no evidence for five minutes.
-  _since= _whose=
-  [ -r "$act/unsettled" ] && read -r _since _whose <"$act/unsettled" && [ $(($(date +%s) - _since)) -lt 300 ] && { code=unsettled; return 1; }
+  last_turn && [ $(($(date +%s) - _since)) -ge 300 ] || { code=unsettled; return 1; }
   # It was taken once already, and is only not to be seen (a plugin may rename jobs): never a second one.
   [ ! -s "$act/taken" ] || { code=not-seen-yet; return 1; }
   code=full
@@ -206,15 +205,24 @@ hand_over() {
   [ -n "$_found" ]
 } 2>/dev/null
 
+# last_turn: how often it may have been handed over ($_turn), and when and by whom last. 1: that cannot be read.
+last_turn() {
+  _turn=0 _since=0 _whose=
+  while [ -e "$act/unsettled.$((_turn + 1))" ]; do _turn=$((_turn + 1)); done
+  [ "$_turn" = 0 ] || read -r _since _whose <"$act/unsettled.$_turn" || return 1
+  case $_since in '' | *[!0-9]*) return 1 ;; esac
+}
+
 # unsettle: from now on it may have been taken, and is looked for before it is submitted again. Noted before it is handed
-# over, since whatever kills us then leaves no time for it; only one of several tries can note it first: $_whose.
+# over, since whatever kills us then leaves no time for it. Of several tries that have seen the same last turn one alone can
+# note the next: $_whose.
 unsettle() {
-  _old=$_since _new=$act/unsettled.$WORD
+  _new=$act/unsettled.$WORD _turn=$((_turn + 1))
   printf '%s %s\n' "$(date +%s)" "$WORD" >"$_new"
   if ! read -r _since _whose <"$_new" || [ "$_whose" != "$WORD" ]; then rm -f "$_new"; return 1; fi  # a full disk
-  if [ -n "$_old" ]; then mv -f "$_new" "$act/unsettled"; else ln "$_new" "$act/unsettled"; fi
+  ln "$_new" "$act/unsettled.$_turn"
   rm -f "$_new"
-  read -r _since _whose <"$act/unsettled"
+  read -r _since _whose <"$act/unsettled.$_turn"
 } 2>/dev/null
 
 # record_id ID SUBMITTED ...: the first writer wins; f_id is what was recorded.

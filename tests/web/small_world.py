@@ -189,7 +189,7 @@ class SmallWorld:
 
     def forget_time_outs(self) -> None:
         """As if five minutes had passed on the server since it did not say whether it took a job."""
-        for path in (self.home / f".{APP}" / "actions").glob("*/unsettled"):
+        for path in (self.home / f".{APP}" / "actions").glob("*/unsettled.?"):
             path.write_text(f"{int(path.read_text().split()[0]) - 400}\n")
 
 
