@@ -28,12 +28,17 @@ class _SQLSink(ABC):
     mark: ClassVar[str]  # of a value in a statement
 
     def __init__(self, table: str, mapping: Mapping[str, str] | None) -> None:
-        self._name, self._table = table, identifier(table)
-        self._mapping = checked(mapping)
-        self._columns = [identifier(column) for column in self._mapping.values()]
-        self._key = identifier(self._mapping[KEY])
-        with self._explained(), self._transaction():
-            self._make_tables()
+        """With the connection open, which does not stay so where this is refused."""
+        try:
+            self._name, self._table = table, identifier(table)
+            self._mapping = checked(mapping)
+            self._columns = [identifier(column) for column in self._mapping.values()]
+            self._key = identifier(self._mapping[KEY])
+            with self._explained(), self._transaction():
+                self._make_tables()
+        except BaseException:
+            self.close()
+            raise
 
     def __str__(self) -> str:
         return f"The table {self._name}"
@@ -143,11 +148,7 @@ class SQLiteSink(_SQLSink):
             self._connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
         except sqlite3.Error as error:
             raise NotStored(f"The database {path}", error) from error
-        try:
-            super().__init__(table, mapping)
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(table, mapping)
 
     def close(self) -> None:
         self._connection.close()
@@ -208,11 +209,7 @@ class PostgreSQLSink(_SQLSink):
             ) from None
         except psycopg.Error as error:
             raise NotStored("The PostgreSQL database", error) from error
-        try:
-            super().__init__(table, mapping)
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(table, mapping)
 
     def close(self) -> None:
         self._connection.close()

@@ -104,11 +104,10 @@ def test_a_server_whose_clock_says_too_old_tells_what_it_kept_of_an_earlier_try_
     assert len(runs_of(key)) == 2
 
 
+@pytest.mark.sqlite  # it copies the file
 def test_a_restored_database_repeats_no_tap_of_last_week_and_claims_nothing_of_it(
     app: Flask, client: FlaskClient, tmp_path: Path
 ) -> None:
-    if db.engine.dialect.name != "sqlite":
-        pytest.skip("the copy of a file")
     key = failed_job()
     action = ask(job(key), "resubmit")
     action.asked_at -= WEEK + 60
