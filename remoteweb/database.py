@@ -123,6 +123,8 @@ def _begin(connection: Connection) -> None:
         if not options.get("immediate"):
             connection.exec_driver_sql("BEGIN")
             return
+        if options.get("rebuilding"):
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         # An acknowledged tap survives a power failure.
         connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('relaxed') else 'FULL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -17,16 +17,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
+from remoteweb.accounts import FIRST, Account
 from remoteweb.database import Model
 
 
 class Server(Model):
-    """One login: (user, host, port). This machine is ("", "", 0). The lease, the interval and the back-off are per server."""
+    """One login of one account: (user, host, port). This machine is ("", "", 0).
+
+    The lease, the interval and the back-off are per server.
+    """
 
     __tablename__ = "server"
-    __table_args__ = (UniqueConstraint("user", "host", "port"),)
+    __table_args__ = (UniqueConstraint("owner_id", "user", "host", "port"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(
+        ForeignKey(Account.id, ondelete="CASCADE"), default=FIRST, server_default=text("1")
+    )
     user: Mapped[str] = mapped_column(Text)
     host: Mapped[str] = mapped_column(Text)
     port: Mapped[int]
@@ -121,7 +128,7 @@ class Job(Model):
     __table_args__ = (
         UniqueConstraint("source_id", "key", "incarnation"),
         Index("job_scheduler_id", "server_id", "cluster", "scheduler_id", "submitted"),
-        Index("job_list", "group", text("change DESC")),
+        Index("job_list", "owner_id", "group", text("change DESC")),
         Index("job_source_list", "source_id", "group", text("change DESC")),
         Index("job_hash", "source_id", "hash", "n"),
         Index("job_open", "source_id", "open"),
@@ -136,6 +143,8 @@ class Job(Model):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     server_id: Mapped[int] = mapped_column(ForeignKey("server.id", ondelete="CASCADE"))
+    # Its server's, once more: the lists walk an index that begins with it.
+    owner_id: Mapped[int] = mapped_column(default=FIRST, server_default=text("1"))
     source_id: Mapped[int | None] = mapped_column(ForeignKey("source.id", ondelete="CASCADE"))
     key: Mapped[str | None] = mapped_column(Text)
     incarnation: Mapped[str] = mapped_column(Text, default="")
@@ -269,15 +278,3 @@ class Counter(Model):
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[int] = mapped_column(default=0)
-
-
-class Entry(Model):
-    """A way in: a printed link's token (once) or a browser's cookie. Only SHA-256 hashes are kept."""
-
-    __tablename__ = "entry"
-
-    digest: Mapped[str] = mapped_column(Text, primary_key=True)
-    kind: Mapped[str] = mapped_column(Text)  # link, cookie
-    created_at: Mapped[float] = mapped_column(Float)
-    used_at: Mapped[float | None] = mapped_column(Float)
-    expires_at: Mapped[float] = mapped_column(Float)

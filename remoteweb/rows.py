@@ -81,6 +81,7 @@ def _row_of(incarnation: str, rows: list[Job]) -> Job | None:
 def _new_row(source: Source, key: JobKey, incarnation: str) -> Job:
     return Job(
         server_id=source.server_id,
+        owner_id=source.server.owner_id,
         source_id=source.id,
         key=str(key),
         incarnation=incarnation,

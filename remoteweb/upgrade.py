@@ -50,6 +50,8 @@ def upgrade_database(app: Flask) -> None:
                 _upgrade_server()
         except (DatabaseError, sqlite3.Error, OSError) as error:
             raise unusable(error) from error
+    with app.app_context():
+        db.engine.dispose()  # the connection that migrated does not look after foreign keys
 
 
 def unusable(error: Exception) -> UpgradeRefused:
@@ -90,7 +92,8 @@ def _upgrade_server() -> None:
 def _migrate() -> None:
     connection = alembic.migration_context.connection
     assert connection is not None  # noqa: S101  it is None only when SQL is written to a file
-    connection.execution_options(immediate=True)
+    # SQLite changes a table's constraints only by making it anew, and to drop the old one would drop what refers to it.
+    connection.execution_options(immediate=True, rebuilding=True)
     alembic.upgrade()
 
 

@@ -3,8 +3,8 @@
 from flask import Blueprint, Flask, Response, current_app, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from remoteweb import refusals
-from remoteweb.access.entry import COOKIE_SECONDS, is_let_in, new_link, use_link
+from remoteweb import refusals, viewer
+from remoteweb.access.entry import COOKIE_SECONDS, new_link, signed_in, use_link
 from remoteweb.access.origin import is_our_host, is_our_page
 from remoteweb.access.quiet import keep_tokens_out_of_logs
 
@@ -31,7 +31,7 @@ def enter(token: str) -> AnyResponse:
         # A browser that looks ahead must not use up the link: the person has not come yet.
         return Response(status=204)
     cookie = use_link(token)
-    if cookie is None and not _has_cookie():
+    if cookie is None and _signed_in() is None:
         return _refuse(
             401, "This link does not let you in any more", "It was used already, or is older than an hour."
         )
@@ -57,8 +57,8 @@ def cookie_name() -> str:
     return f"remoteweb_{port}" if port.isdecimal() else "remoteweb"
 
 
-def _has_cookie() -> bool:
-    return is_let_in(request.cookies.get(cookie_name()))
+def _signed_in() -> viewer.Viewer | None:
+    return signed_in(request.cookies.get(cookie_name()))
 
 
 def _keep_out() -> AnyResponse | None:
@@ -70,7 +70,11 @@ def _keep_out() -> AnyResponse | None:
             "This did not come from a page of remoteweb",
             "Nothing was done. Open the page and try again there; a script has to send the header Origin.",
         )
-    if request.endpoint not in OPEN and not _has_cookie():
+    if request.endpoint in OPEN:
+        return None
+    who = _signed_in()
+    viewer.become(who)
+    if who is None:
         return _refuse(
             401,
             "This browser has not been let in",

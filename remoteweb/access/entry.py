@@ -4,8 +4,9 @@ import hashlib
 import secrets
 import time
 
+from remoteweb.accounts import Account, Entry, Session
 from remoteweb.database import begin_writing, db
-from remoteweb.models import Entry
+from remoteweb.viewer import Viewer
 
 LINK_SECONDS = 3600.0
 COOKIE_SECONDS = 365 * 86400.0
@@ -34,26 +35,47 @@ def use_link(token: str) -> str | None:
             Entry.expires_at > now,
         )
         .values(used_at=now)
-        .returning(Entry.digest)
+        .returning(Entry.account_id)
     )
-    cookie = _new("cookie", now, COOKIE_SECONDS) if used else None
+    cookie = _new_session(used, now) if used else None
     db.session.commit()
     return cookie
 
 
-def is_let_in(cookie: str | None) -> bool:
+def signed_in(cookie: str | None) -> Viewer | None:
+    """Whose browser it is that sends this cookie."""
     if not cookie:
-        return False
+        return None
+    query = (
+        db.select(Account.id, Account.name, Account.role, Account.guest_of, Session.id, Session.proved_at)
+        .join(Session, Session.account_id == Account.id)
+        .where(
+            Session.digest == _digest(cookie),
+            Session.expires_at > time.time(),
+            Account.disabled_at.is_(None),
+        )
+    )
     # Not in the session: a view that writes would first have to end the transaction that this opens.
     with db.engine.connect() as connection:
-        return (
-            connection.scalar(
-                db.select(Entry.digest).where(
-                    Entry.digest == _digest(cookie), Entry.kind == "cookie", Entry.expires_at > time.time()
-                )
-            )
-            is not None
-        )
+        row = connection.execute(query).first()
+    if row is None:
+        return None
+    account_id, name, role, guest_of, session_id, proved_at = row
+    return Viewer(account_id, name, role, guest_of or account_id, session_id, proved_at)
+
+
+def _new_session(account_id: int, now: float) -> str:
+    secret = secrets.token_urlsafe(32)
+    session = Session(
+        digest=_digest(secret),
+        account_id=account_id,
+        created_at=now,
+        seen_at=now,
+        expires_at=now + COOKIE_SECONDS,
+        proved_at=now,
+    )
+    db.session.add(session)
+    return secret
 
 
 def _new(kind: str, now: float, seconds: float) -> str:

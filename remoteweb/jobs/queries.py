@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Select, and_, func, literal, literal_column, or_, select
 from sqlalchemy.orm import defer, joinedload
 
+from remoteweb import viewer
 from remoteweb.database import db
 from remoteweb.groups import Group
 from remoteweb.jobs.filters import Cursor, Filter
@@ -30,8 +31,8 @@ _OPEN: ColumnElement[bool] = literal_column("action.state IN ('waiting', 'sendin
 
 
 def seen(statement: Rows) -> Rows:
-    """Who may see a job is asked here, by every query below. Until accounts exist, whoever came in sees all."""
-    return statement
+    """Who may see a job is asked here, by every query below."""
+    return statement.where(Job.owner_id == viewer.current().owner_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from remoteweb import access
 from remoteweb.access import OPEN
+from remoteweb.accounts import Entry, Session
 from remoteweb.database import db
-from remoteweb.models import Entry
 
 
 def new_link(app: Flask, base_url: str = "http://localhost") -> str:
@@ -140,10 +140,13 @@ def test_only_digests_are_stored(app: Flask, client: FlaskClient) -> None:
     unused = new_link(app)
     cookie = client.get_cookie("remoteweb")
     assert cookie is not None
-    stored = " ".join(entry.digest for entry in entries(app))
+    with app.app_context():
+        sessions = list(db.session.scalars(db.select(Session.digest)))
+    assert len(sessions) == 1
+    stored = " ".join([*sessions, *(entry.digest for entry in entries(app))])
     assert cookie.value not in stored
     assert unused.rpartition("/")[2] not in stored
-    assert sorted(entry.kind for entry in entries(app)) == ["cookie", "link", "link"]
+    assert sorted(entry.kind for entry in entries(app)) == ["link", "link"]
 
 
 def test_old_links_are_swept_when_a_new_one_is_made(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, Page
 from werkzeug.serving import make_server
 
 from remoteweb import access
+from remoteweb.accounts import Session
 from remoteweb.database import db
-from remoteweb.models import Entry
 
 pytestmark = pytest.mark.sqlite
 
@@ -70,7 +70,7 @@ def test_a_stranger_reads_how_to_get_in(base: str, page: Page) -> None:
 def test_an_open_page_says_that_its_session_is_over(app: Flask, base: str, page: Page) -> None:
     page.goto(link(app, base))
     with app.app_context():
-        db.session.execute(db.delete(Entry).where(Entry.kind == "cookie"))
+        db.session.execute(db.delete(Session))
         db.session.commit()
     page.evaluate("htmx.ajax('GET', '/sync', {target: '#main', swap: 'none'})")  # as its poller does
     page.get_by_text("This browser has not been let in").wait_for()

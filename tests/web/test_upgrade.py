@@ -34,7 +34,7 @@ START = (
 # What would be the next version, in a folder beside a copy of ours.
 NEXT = """
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
+revision, down_revision, branch_labels, depends_on = "0004", "0003", None, None
 def upgrade():
     op.execute("CREATE TABLE extra (id INTEGER)")
     {more}
@@ -72,7 +72,7 @@ def newer_migrations(tmp_path: Path) -> Callable[[str], Path]:
     def make(more: str) -> Path:
         folder = tmp_path / "newer"
         shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "0003_next.py").write_text(NEXT.format(more=more))
+        (folder / "0004_next.py").write_text(NEXT.format(more=more))
         return folder
 
     return make
@@ -255,7 +255,7 @@ def test_a_copy_is_made_before_an_upgrade_and_the_last_three_are_kept(
     copies = sorted(tmp_path.glob("*.copy"))
     assert copies[:2] == older[1:]
     assert len(copies) == 3
-    assert re.fullmatch(r"jobs\.sqlite\.0002\.[0-9]{8}T[0-9]{6}Z\.copy", copies[2].name)
+    assert re.fullmatch(r"jobs\.sqlite\.0003\.[0-9]{8}T[0-9]{6}Z\.copy", copies[2].name)
     assert stat.S_IMODE(copies[2].stat().st_mode) == 0o600
     with contextlib.closing(sqlite3.connect(copies[2])) as copy:
         assert copy.execute("SELECT value FROM counter").fetchall() == [(42,), (42,)]

@@ -1,0 +1,201 @@
+"""Accounts: who may come in, whose the servers and their jobs are, and what was done by whom.
+
+What was there belongs to the first account, an administrator without a password: whoever could come in until now came
+in by a printed link, which signs in to that account.
+"""
+
+import time
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    _accounts()
+    _ways_in()
+    _sessions()
+    _limits_and_audit()
+    _owners()
+    _host_keys()
+
+
+def downgrade():
+    raise NotImplementedError("The way back is the copy that was made before the upgrade.")
+
+
+def _accounts():
+    account = op.create_table(
+        "account",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("guest_of", sa.Integer(), nullable=True),
+        sa.Column("handle", sa.Text(), nullable=False),
+        sa.Column("password", sa.Text(), nullable=False),
+        sa.Column("totp", sa.Text(), nullable=False),
+        sa.Column("totp_used", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("disabled_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["guest_of"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    first = {
+        "name": "admin",
+        "role": "administrator",
+        "handle": "",
+        "password": "",
+        "totp": "",
+        "totp_used": 0,
+        "created_at": time.time(),
+    }
+    op.bulk_insert(account, [first])
+
+
+def _ways_in():
+    op.create_table(
+        "passkey",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("credential_id", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("sign_count", sa.Integer(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("used_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("credential_id"),
+    )
+    op.create_index("ix_passkey_account_id", "passkey", ["account_id"])
+    op.create_table(
+        "recovery_code",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("used_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    op.create_index("ix_recovery_code_account_id", "recovery_code", ["account_id"])
+
+
+def _sessions():
+    op.create_table(
+        "session",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("proved_at", sa.Float(), nullable=False),
+        sa.Column("browser", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("digest"),
+    )
+    op.create_index("ix_session_account_id", "session", ["account_id"])
+    # A browser that was let in stays in.
+    op.execute(
+        "INSERT INTO session"
+        " (digest, account_id, created_at, seen_at, expires_at, proved_at, browser, address)"
+        " SELECT digest, 1, created_at, created_at, expires_at, 0, '', '' FROM entry WHERE kind = 'cookie'"
+    )
+    op.execute("DELETE FROM entry WHERE kind = 'cookie'")
+    # A link signs in to an account: to the first one, unless it says more.
+    op.add_column("entry", sa.Column("account_id", sa.Integer(), nullable=False, server_default=sa.text("1")))
+
+
+def _limits_and_audit():
+    op.create_table(
+        "bucket",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("tokens", sa.Float(), nullable=False),
+        sa.Column("filled_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=True),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+
+
+def _owners():
+    """The same login may be known to several accounts, each with rows of its own."""
+    if op.get_bind().dialect.name == "sqlite":
+        _owned_servers_on_sqlite()
+    else:
+        op.add_column(
+            "server", sa.Column("owner_id", sa.Integer(), nullable=False, server_default=sa.text("1"))
+        )
+        op.create_foreign_key(None, "server", "account", ["owner_id"], ["id"], ondelete="CASCADE")
+        op.drop_constraint("server_user_host_port_key", "server", type_="unique")
+        op.create_unique_constraint(None, "server", ["owner_id", "user", "host", "port"])
+    op.add_column("job", sa.Column("owner_id", sa.Integer(), nullable=False, server_default=sa.text("1")))
+    op.drop_index("job_list", "job")
+    op.create_index("job_list", "job", ["owner_id", "group", sa.text("change DESC")])
+
+
+def _owned_servers_on_sqlite():
+    """A table's constraints can only be changed by making it anew. Foreign keys are off while migrations run."""
+    op.create_table(
+        "server_anew",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("alias", sa.Text(), nullable=False),
+        sa.Column("key_files", sa.Text(), nullable=False),
+        sa.Column("lease_owner", sa.Text(), nullable=False),
+        sa.Column("lease_until", sa.Float(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("min_interval", sa.Float(), nullable=False),
+        sa.Column("last_try_at", sa.Float(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("not_before", sa.Float(), nullable=False),
+        sa.Column("needs_person", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("error_since", sa.Float(), nullable=True),
+        sa.Column("skew", sa.Float(), nullable=True),
+        sa.Column("owner_id", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("owner_id", "user", "host", "port"),
+    )
+    op.execute("INSERT INTO server_anew SELECT *, 1 FROM server")
+    op.drop_table("server")
+    op.rename_table("server_anew", "server")
+    if op.get_bind().exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise RuntimeError("What refers to the servers does not fit them any more.")
+
+
+def _host_keys():
+    op.create_table(
+        "host_key",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("owner_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("accepted_by", sa.Text(), nullable=False),
+        sa.Column("accepted_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("owner_id", "name", "key"),
+    )

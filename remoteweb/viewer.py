@@ -1,0 +1,45 @@
+"""Who looks: the account that a request comes from, or the one that a command works for."""
+
+from dataclasses import dataclass
+
+from flask import g, has_request_context
+
+from remoteweb.accounts import ADMINISTRATOR, FIRST, GUEST
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    account_id: int
+    name: str
+    role: str
+    owner_id: int  # whose servers and jobs it sees: its own, or those that it is a guest of
+    session_id: int | None = None  # None: a terminal
+    proved_at: float = 0.0  # the last proof that it is the person, our clock
+
+    @property
+    def is_administrator(self) -> bool:
+        return self.role == ADMINISTRATOR
+
+    @property
+    def is_guest(self) -> bool:
+        """Looks only: asks for no sync and no action, and sees no script and no log."""
+        return self.role == GUEST
+
+
+TERMINAL = Viewer(FIRST, "admin", ADMINISTRATOR, FIRST)
+
+
+def current() -> Viewer:
+    """Who is signed in; on a terminal the first account, unless the command named another.
+
+    Raises LookupError in a request of nobody: only what stands in OPEN is reached by one, and that shows nothing.
+    """
+    viewer: Viewer | None = g.get("viewer")
+    if viewer is None and has_request_context():
+        raise LookupError("Nobody is signed in.")
+    return viewer or TERMINAL
+
+
+def become(viewer: Viewer | None) -> None:
+    """For this request, or for this command."""
+    g.viewer = viewer
