@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask
 
-from remoteweb import access, assets, cli, config, headers, jobs, refusals, sync, upgrade
+from remoteweb import access, assets, cli, config, headers, health, jobs, proxies, refusals, sync, upgrade
 from remoteweb.database import database_url, db
 from remoteweb.paths import asset_folder, state_folder
 from remoteweb.secret import secret_key
@@ -20,6 +20,8 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     assets.init_app(app)
     headers.init_app(app)
     refusals.init_app(app)
+    health.init_app(app)
+    proxies.init_app(app)
     access.init_app(app)
     app.register_blueprint(access.bp)
     app.register_blueprint(jobs.bp)

@@ -103,16 +103,17 @@ def _refusal(error: Exception) -> click.ClickException:
 
 
 @click.command("link")
-@click.option("--port", type=click.IntRange(1, 65535), help="By default the one that is served.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="By default the one that is served, or the public address."
+)
 @with_database
 def link(port: int | None) -> None:
     """Print a link that lets one browser in, once, within an hour."""
     from remoteweb.access import new_link
 
     upgrade_database(_app())
-    if port is None:
-        port = _served_port()
-    click.echo(new_link(f"http://localhost:{port}"))
+    public = current_app.config["PUBLIC_URL"]
+    click.echo(new_link(public if public and port is None else f"http://localhost:{port or _served_port()}"))
 
 
 def _served_port() -> int:

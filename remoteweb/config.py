@@ -5,10 +5,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 PREFIX = "REMOTEWEB_"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class WrongSetting(click.ClickException):
@@ -84,6 +86,27 @@ def hosts(value: str) -> frozenset[str]:
     return names
 
 
+def public_url(value: str) -> str:
+    wanted = "an address without a path, such as https://jobs.example.org (http for this machine alone)"
+    try:
+        parts = urlsplit(value.strip().rstrip("/"))
+        is_local = parts.hostname in LOOPBACK
+        _ = parts.port  # raises ValueError when it is none
+    except ValueError:
+        raise ValueError(wanted) from None
+    bare = parts.netloc and not (parts.path or parts.query or parts.fragment or set(parts.netloc) & set("@ "))
+    # Cookies and typed passwords go to this address: nobody on the way may read them.
+    if not bare or parts.scheme not in (("http", "https") if is_local else ("https",)):
+        raise ValueError(wanted)
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def few(value: str) -> int:
+    if value.strip() not in tuple("0123456789"):
+        raise ValueError("a number from 0 to 9")
+    return int(value)
+
+
 SETTINGS = {
     setting.name: setting
     for setting in (
@@ -136,6 +159,20 @@ SETTINGS = {
             "Names, besides localhost, 127.0.0.1 and [::1], under which a browser may ask for the pages, "
             "separated by commas. Each with its port, unless every port will do.",
         ),
+        Setting(
+            "PUBLIC_URL",
+            public_url,
+            "",
+            "The address under which a reverse proxy serves the pages, such as `https://jobs.example.org`: printed links begin "
+            "with it, and its name is one of the allowed hosts.",
+        ),
+        Setting(
+            "TRUSTED_PROXIES",
+            few,
+            0,
+            "How many reverse proxies stand in front, each of which adds to `X-Forwarded-For` and `X-Forwarded-Proto`: exactly "
+            "that many entries are believed. On a unix socket at least one.",
+        ),
     )
 }
 
@@ -144,6 +181,8 @@ def table_row(setting: Setting) -> str:
     """The setting's line in docs/settings.md, which a test holds to be there."""
     if isinstance(setting.default, bool):
         without = "`on`" if setting.default else "`off`"
+    elif isinstance(setting.default, int):
+        without = f"`{setting.default}`"
     else:
         # A number of days that is none is written as `off`.
         number = f"{setting.default:g}" if setting.default else "off"

@@ -13,7 +13,7 @@ __all__ = ["bp", "init_app", "new_link"]
 bp = Blueprint("access", __name__)
 
 # The only endpoints that answer a stranger. Everything else does not, also what will be added later.
-OPEN = frozenset({"static", "access.enter"})
+OPEN = frozenset({"static", "healthz", "access.enter"})
 
 
 def init_app(app: Flask) -> None:

@@ -22,6 +22,7 @@ want mariadb-server mariadbd mariadb-install-db mariadb-admin mariadb
 want munge munged
 want chromium chromium
 want iproute2 ip
+want caddy caddy
 want tcsh tcsh
 want fish fish
 want busybox busybox

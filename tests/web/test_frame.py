@@ -27,6 +27,8 @@ FINE: dict[str, tuple[str, object]] = {
     "CLEAN_DAYS": ("14", 14.0),
     "TRASH_DAYS": ("90", 90.0),
     "ALLOWED_HOSTS": ("Jobs.example.org, b.example:8443", frozenset({"jobs.example.org", "b.example:8443"})),
+    "PUBLIC_URL": ("https://Jobs.example.org:8443/", "https://jobs.example.org:8443"),
+    "TRUSTED_PROXIES": ("2", 2),
 }
 
 WRONG = {
@@ -35,6 +37,17 @@ WRONG = {
     "LOCAL_INTERVAL": ["0", "-1", "nan", "inf", "ten", "1e9", ""],
     "CLEAN_DAYS": ["0", "-1", "nan", "1e9", "never", ""],
     "ALLOWED_HOSTS": ["", "https://jobs.example.org", "*"],
+    "PUBLIC_URL": [
+        "",
+        "jobs.example.org",
+        "http://jobs.example.org",
+        "https://jobs.example.org/pages",
+        "https://me:canary@jobs.example.org",
+        "https://jobs.example.org:port",
+        "https://[jobs.example.org",
+        "https://",
+    ],
+    "TRUSTED_PROXIES": ["", "-1", "all", "10", "1.0", "²"],
     "SQLALCHEMY_DATABASE_URI": [
         "",
         "canary",
