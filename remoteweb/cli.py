@@ -139,8 +139,10 @@ def serve(port: int) -> None:
 @with_database
 def sync_worker() -> None:
     """Keep syncing until a signal ends it: each source in its time, and what a tap asks for."""
+    from remoteweb import given_keys
     from remoteweb.sync.worker import Worker
 
+    given_keys.check(current_app.config["SSH_KEYS"])
     upgrade_database(_app())
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,6 +108,13 @@ def few(value: str) -> int:
     return int(value)
 
 
+def paths(value: str) -> tuple[Path, ...]:
+    found = tuple(Path(part) for part in value.split(":") if part)
+    if not found or not all(path.is_absolute() for path in found):
+        raise ValueError("absolute paths, separated by colons")
+    return found
+
+
 SETTINGS = {
     setting.name: setting
     for setting in (
@@ -172,6 +180,13 @@ SETTINGS = {
             0,
             "How many reverse proxies stand in front, each of which adds to `X-Forwarded-For` and `X-Forwarded-Proto`: exactly "
             "that many entries are believed. On a unix socket at least one.",
+        ),
+        Setting(
+            "SSH_KEYS",
+            paths,
+            None,
+            "The private keys that syncs may use, and no other way in: files, or folders of such files, separated by colons. "
+            "Without it: the agent and the keys in `~/.ssh` of whoever runs it.",
         ),
     )
 }

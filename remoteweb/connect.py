@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from flask import current_app
 
 from remotejobs.aliases import resolve
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown
 from remotejobs.shell import LocalShell, Shell, SSHShell
 from remoteweb import sources
+from remoteweb.given_keys import given_keys
 from remoteweb.models import Server
 from remoteweb.paths import state_folder
 
@@ -17,7 +19,7 @@ CONNECT_SECONDS = 20.0
 
 
 def unattended(server: Server) -> Shell:
-    """For the worker: the agent and the keys of whoever started it, and nobody to ask."""
+    """For the worker: the keys that it was given, else the agent and the keys of whoever started it, and nobody to ask."""
     return _shell(server, None, None, CONNECT_SECONDS)
 
 
@@ -41,12 +43,16 @@ def _shell(
     if server.is_local:
         return LocalShell()
     keys = msgspec.json.decode(server.key_files, type=list[str])
+    given = given_keys(current_app.config["SSH_KEYS"])
+    if given is not None:
+        keys = [str(key) for key in given if str(key) in keys] or [str(key) for key in given]
     home = Path.home()
     return SSHShell(
         Destination(server.host, server.port, server.user, port_given=True),
         password=password,
         keys=keys,
-        look_for_keys=not keys,
+        allow_agent=given is None,
+        look_for_keys=given is None and not keys,
         config=False,  # the alias was resolved when the server was added, and is not asked again
         accept_host_key=accept,
         # Ours is the first: what a person accepts here is kept here. What ssh knows counts as well.

@@ -29,6 +29,7 @@ FINE: dict[str, tuple[str, object]] = {
     "ALLOWED_HOSTS": ("Jobs.example.org, b.example:8443", frozenset({"jobs.example.org", "b.example:8443"})),
     "PUBLIC_URL": ("https://Jobs.example.org:8443/", "https://jobs.example.org:8443"),
     "TRUSTED_PROXIES": ("2", 2),
+    "SSH_KEYS": ("/etc/keys:/run/key", (Path("/etc/keys"), Path("/run/key"))),
 }
 
 WRONG = {
@@ -48,6 +49,7 @@ WRONG = {
         "https://",
     ],
     "TRUSTED_PROXIES": ["", "-1", "all", "10", "1.0", "²"],
+    "SSH_KEYS": ["", ":", "id_ed25519", "~/.ssh/id_ed25519", "/etc/keys:id_ed25519"],
     "SQLALCHEMY_DATABASE_URI": [
         "",
         "canary",
