@@ -62,6 +62,7 @@ def _ways_in():
         "passkey",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
         sa.Column("credential_id", sa.Text(), nullable=False),
         sa.Column("public_key", sa.Text(), nullable=False),
         sa.Column("sign_count", sa.Integer(), nullable=False),
@@ -93,6 +94,7 @@ def _sessions():
         sa.Column("account_id", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("idle", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("proved_at", sa.Float(), nullable=False),
         sa.Column("browser", sa.Text(), nullable=False),
@@ -105,8 +107,9 @@ def _sessions():
     # A browser that was let in stays in.
     op.execute(
         "INSERT INTO session"
-        " (digest, account_id, created_at, seen_at, expires_at, proved_at, browser, address)"
-        " SELECT digest, 1, created_at, created_at, expires_at, 0, '', '' FROM entry WHERE kind = 'cookie'"
+        " (digest, account_id, created_at, seen_at, idle, expires_at, proved_at, browser, address)"
+        " SELECT digest, 1, created_at, created_at, expires_at - created_at, expires_at, 0, '', ''"
+        " FROM entry WHERE kind = 'cookie'"
     )
     op.execute("DELETE FROM entry WHERE kind = 'cookie'")
     # A link signs in to an account: to the first one, unless it says more.

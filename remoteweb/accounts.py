@@ -38,6 +38,7 @@ class Passkey(Model):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
+    host: Mapped[str] = mapped_column(Text)  # the name that it is for: browsers offer it under no other
     credential_id: Mapped[str] = mapped_column(Text, unique=True)  # base64url
     public_key: Mapped[str] = mapped_column(Text)  # base64url, CBOR (COSE key)
     sign_count: Mapped[int] = mapped_column(default=0)
@@ -65,19 +66,20 @@ class Session(Model):
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[float] = mapped_column(Float)
     seen_at: Mapped[float] = mapped_column(Float)
-    expires_at: Mapped[float] = mapped_column(Float)
+    idle: Mapped[float] = mapped_column(Float)  # seconds without a look after which it is over
+    expires_at: Mapped[float] = mapped_column(Float)  # when it is over however often it looks
     proved_at: Mapped[float] = mapped_column(Float, default=0.0)  # the last proof that it is the person
     browser: Mapped[str] = mapped_column(Text, default="")  # as it calls itself
     address: Mapped[str] = mapped_column(Text, default="")  # where it came from
 
 
 class Entry(Model):
-    """A way in that works once: a printed link's token or an invitation's. Only SHA-256 digests are kept."""
+    """What works once: a printed link's token, an invitation's, a passkey's challenge. Only SHA-256 digests are kept."""
 
     __tablename__ = "entry"
 
     digest: Mapped[str] = mapped_column(Text, primary_key=True)
-    kind: Mapped[str] = mapped_column(Text)  # link, invitation
+    kind: Mapped[str] = mapped_column(Text)  # link, invitation, challenge
     account_id: Mapped[int] = mapped_column(default=FIRST, server_default=text("1"))
     created_at: Mapped[float] = mapped_column(Float)
     used_at: Mapped[float | None] = mapped_column(Float)

@@ -80,6 +80,13 @@ def days(value: str) -> float:
     return number
 
 
+def session_days(value: str) -> float:
+    number = days(value)
+    if not number:
+        raise ValueError("a number of days from 1 to 36500")
+    return number
+
+
 def hosts(value: str) -> frozenset[str]:
     names = frozenset(part.strip().lower() for part in value.split(",") if part.strip())
     if not names or any(set(name) & set("/@ *") for name in names):
@@ -159,6 +166,19 @@ SETTINGS = {
             0.0,
             "Days that run folders lie in the trash on the server before such a sync removes them. `off`: they stay, until "
             "somebody runs `remotejobs clean`.",
+        ),
+        Setting(
+            "SESSION_IDLE_DAYS",
+            session_days,
+            14.0,
+            "Days after which a browser that did not look is signed out.",
+        ),
+        Setting(
+            "SESSION_DAYS",
+            session_days,
+            90.0,
+            "Days after which a browser is signed out however often it looks. (One that a printed link let in on this machine "
+            "itself stays for a year.)",
         ),
         Setting(
             "ALLOWED_HOSTS",

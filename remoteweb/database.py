@@ -127,9 +127,22 @@ def _begin(connection: Connection) -> None:
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         # An acknowledged tap survives a power failure.
         connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('relaxed') else 'FULL'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if options.get("impatient"):
+            _begin_at_once_or_not_at_all(connection)
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         return
     _choose_isolation(connection, writes=bool(options.get("immediate")))
+
+
+def _begin_at_once_or_not_at_all(connection: Connection) -> None:
+    """For what may as well be written another time: raises OperationalError while somebody else writes."""
+    patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
 
 
 def _choose_isolation(connection: Connection, *, writes: bool) -> None:

@@ -1,10 +1,11 @@
-"""Who may come in. Until there are accounts: a browser that opened a printed link."""
+"""Who may come in: a browser that is signed in, or that opens a printed link. And who proves that it is the person."""
 
 from flask import Blueprint, Flask, Response, current_app, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refusals, viewer
-from remoteweb.access.entry import COOKIE_SECONDS, new_link, signed_in, use_link
+from remoteweb.access import sessions
+from remoteweb.access.entry import new_link, use_link
 from remoteweb.access.origin import is_our_host, is_our_page
 from remoteweb.access.quiet import keep_tokens_out_of_logs
 
@@ -30,35 +31,15 @@ def enter(token: str) -> AnyResponse:
     if request.method == "HEAD" or "Sec-Purpose" in request.headers:
         # A browser that looks ahead must not use up the link: the person has not come yet.
         return Response(status=204)
-    cookie = use_link(token)
-    if cookie is None and _signed_in() is None:
+    secret = use_link(token)
+    if secret is None and sessions.viewer_of_request() is None:
         return _refuse(
             401, "This link does not let you in any more", "It was used already, or is older than an hour."
         )
     answer = redirect("/", 303)
-    if cookie is not None:
-        answer.set_cookie(
-            cookie_name(),
-            cookie,
-            max_age=int(COOKIE_SECONDS),
-            httponly=True,
-            samesite="Lax",
-            secure=request.is_secure,
-        )
+    if secret is not None:
+        sessions.give_cookie(answer, secret)
     return answer
-
-
-def cookie_name() -> str:
-    """`remoteweb`, with the port if there is one: browsers share the cookies of a host among all its ports.
-
-    Otherwise a second remoteweb, at the other end of an SSH tunnel, would throw this one's browser out.
-    """
-    _, _, port = request.host.rpartition(":")
-    return f"remoteweb_{port}" if port.isdecimal() else "remoteweb"
-
-
-def _signed_in() -> viewer.Viewer | None:
-    return signed_in(request.cookies.get(cookie_name()))
 
 
 def _keep_out() -> AnyResponse | None:
@@ -72,7 +53,7 @@ def _keep_out() -> AnyResponse | None:
         )
     if request.endpoint in OPEN:
         return None
-    who = _signed_in()
+    who = sessions.viewer_of_request()
     viewer.become(who)
     if who is None:
         return _refuse(
@@ -89,3 +70,6 @@ def _refuse(status: int, title: str, sentence: str) -> Response:
         # The page behind a poll or a tap is over: htmx then loads it anew, and the person reads why.
         response.headers["HX-Refresh"] = "true"
     return response
+
+
+from remoteweb.access import proving as proving  # noqa: E402  the views register themselves on `bp`

@@ -19,6 +19,12 @@ def is_our_host(host: str, allowed: frozenset[str]) -> bool:
     return match is not None and (match[1] in LOOPBACK or match[1] in allowed or match[0] in allowed)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether this name, with or without a port, means the machine itself."""
+    match = _HOST.match(host.lower())
+    return match is not None and match[1] in LOOPBACK
+
+
 def is_our_page(request: Request) -> bool:
     """Whether a changing request was sent by one of our own pages, or by the person directly.
 
