@@ -25,6 +25,8 @@ FINE: dict[str, tuple[str, object]] = {
     "SERVER_INTERVAL": ("300", 300.0),
     "MIN_INTERVAL": ("30", 30.0),
     "CLEAN_DAYS": ("14", 14.0),
+    "SESSION_IDLE_DAYS": ("7", 7.0),
+    "SESSION_DAYS": ("30", 30.0),
     "TRASH_DAYS": ("90", 90.0),
     "ALLOWED_HOSTS": ("Jobs.example.org, b.example:8443", frozenset({"jobs.example.org", "b.example:8443"})),
     "PUBLIC_URL": ("https://Jobs.example.org:8443/", "https://jobs.example.org:8443"),
