@@ -177,8 +177,8 @@ SETTINGS = {
             "SESSION_DAYS",
             session_days,
             90.0,
-            "Days after which a browser is signed out however often it looks. (One that a printed link let in on this machine "
-            "itself stays for a year.)",
+            "Days after which a browser is signed out however often it looks. One that a printed link let in on this machine "
+            "itself stays for a year.",
         ),
         Setting(
             "ALLOWED_HOSTS",

@@ -63,6 +63,8 @@ WRONG = {
     ],
     "SYNC_NOV": ["on"],
     "TRUSTED_HOSTS": ["jobs.example.org"],
+    "SESSION_IDLE_DAYS": ["off", "0", "nan"],
+    "SESSION_DAYS": ["off", "", "40000"],
 }
 
 
