@@ -137,6 +137,29 @@ def _limits_and_audit():
         sa.Column("digest", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("audit_account", "audit", ["account_id", "id"])
+    op.execute("INSERT INTO counter (name, value) VALUES ('audit', 0)")
+    _audit_is_only_added_to()
+
+
+def _audit_is_only_added_to():
+    """Against a mistake and an injected statement; whoever owns the database can drop what hinders."""
+    refusal = "The audit log is only added to."
+    if op.get_bind().dialect.name == "sqlite":
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit"
+                f" BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
+            )
+        return
+    op.execute(
+        "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION '{refusal}'; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER audit_only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON audit"
+        " FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"
+    )
 
 
 def _owners():

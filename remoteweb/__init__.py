@@ -5,7 +5,20 @@ from typing import Any
 
 from flask import Flask
 
-from remoteweb import access, assets, cli, config, headers, health, jobs, proxies, refusals, sync, upgrade
+from remoteweb import (
+    access,
+    assets,
+    audit_page,
+    cli,
+    config,
+    headers,
+    health,
+    jobs,
+    proxies,
+    refusals,
+    sync,
+    upgrade,
+)
 from remoteweb.database import database_url, db
 from remoteweb.paths import asset_folder, state_folder
 from remoteweb.secret import secret_key
@@ -26,6 +39,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     app.register_blueprint(access.bp)
     app.register_blueprint(jobs.bp)
     app.register_blueprint(sync.bp)
+    app.register_blueprint(audit_page.bp)
     cli.register(app)
     return app
 

@@ -1,6 +1,6 @@
 """The tables of who may come in, and of what was done by whom. Times are seconds since 1970, UTC (REAL), by our clock."""
 
-from sqlalchemy import Float, ForeignKey, Text, UniqueConstraint, text
+from sqlalchemy import Float, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from remoteweb.database import Model
@@ -100,6 +100,7 @@ class Audit(Model):
     """What was done by whom. Rows are only added; each one's digest is over its own words and the digest before it."""
 
     __tablename__ = "audit"
+    __table_args__ = (Index("audit_account", "account_id", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float] = mapped_column(Float)

@@ -20,10 +20,20 @@ DEFAULT_PORT = 8000
 
 def register(app: Flask) -> None:
     """Add the commands to the app."""
+    from remoteweb.audit_command import show_audit
     from remoteweb.list_commands import list_jobs, list_sources
     from remoteweb.update_command import update_database
 
-    for command in (update_database, forget_source, list_sources, list_jobs, link, serve, sync_worker):
+    for command in (
+        update_database,
+        forget_source,
+        list_sources,
+        list_jobs,
+        link,
+        serve,
+        sync_worker,
+        show_audit,
+    ):
         app.cli.add_command(command)
 
 

@@ -179,6 +179,11 @@ SETTINGS = {
             90.0,
             "Days after which a browser is signed out however often it looks. One that a printed link let in on this machine "
             "itself stays for a year.",
+            "AUDIT_TO_LOG",
+            switch,
+            False,
+            "Whether each row of the audit log, with its digest, is also written to the program's log, where who gets hold of "
+            "the database cannot change it: `on` or `off`.",
         ),
         Setting(
             "ALLOWED_HOSTS",

@@ -33,7 +33,7 @@ def synced(app: Flask) -> Flask:
 
 @pytest.mark.parametrize(
     "command",
-    ["update-database", "forget-source", "sources", "jobs", "link", "serve", "sync-worker"],
+    ["update-database", "forget-source", "sources", "jobs", "link", "serve", "sync-worker", "audit"],
 )
 def test_every_command_has_help(app: Flask, command: str) -> None:
     answer = app.test_cli_runner().invoke(args=[command, "--help"])

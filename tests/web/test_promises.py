@@ -22,11 +22,12 @@ SOURCES = sorted(
 README = ROOT / "README.md"
 
 # The edges: where a person's request comes in. What lies below them knows nothing of them.
-PAGES = ("remoteweb.jobs", "remoteweb.sync", "remoteweb.access")
+PAGES = ("remoteweb.jobs", "remoteweb.sync", "remoteweb.access", "remoteweb.audit_page")
 COMMANDS = (
     "remoteweb.__main__",
     "remoteweb.cli",
     "remoteweb.commands",
+    "remoteweb.audit_command",
     "remoteweb.list_commands",
     "remoteweb.update_command",
     "remoteweb.attended",
