@@ -179,6 +179,8 @@ SETTINGS = {
             90.0,
             "Days after which a browser is signed out however often it looks. One that a printed link let in on this machine "
             "itself stays for a year.",
+        ),
+        Setting(
             "AUDIT_TO_LOG",
             switch,
             False,

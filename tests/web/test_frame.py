@@ -21,6 +21,7 @@ from remoteweb.secret import secret_key
 FINE: dict[str, tuple[str, object]] = {
     "SECRET_KEY": ("1234567890" * 4, "1234567890" * 4),
     "SYNC_NOW": ("off", False),
+    "AUDIT_TO_LOG": ("on", True),
     "LOCAL_INTERVAL": ("7.5", 7.5),
     "SERVER_INTERVAL": ("300", 300.0),
     "MIN_INTERVAL": ("30", 30.0),
@@ -37,6 +38,7 @@ FINE: dict[str, tuple[str, object]] = {
 WRONG = {
     "SECRET_KEY": ["short", ""],
     "SYNC_NOW": ["maybe", ""],
+    "AUDIT_TO_LOG": ["journal"],
     "LOCAL_INTERVAL": ["0", "-1", "nan", "inf", "ten", "1e9", ""],
     "CLEAN_DAYS": ["0", "-1", "nan", "1e9", "never", ""],
     "ALLOWED_HOSTS": ["", "https://jobs.example.org", "*"],
