@@ -8,16 +8,20 @@ from remotejobs.errors import (
     BadInput,
     HostKeyChanged,
     HostKeyUnknown,
+    KeyLocked,
     LoginError,
     LoginRefused,
+    LoginUnanswered,
     NoSuchJob,
     RemoteJobsError,
     ServerProblem,
     TimedOut,
     Unreachable,
 )
+from remotejobs.prompts import Prompt, Question
 from remotejobs.records import Evidence, JobKey, JobState
 from remotejobs.submitter import RemoteJobSubmitter
+from remotejobs.target import Target
 
 __all__ = [
     "ActionRefused",
@@ -30,12 +34,17 @@ __all__ = [
     "HostKeyUnknown",
     "JobKey",
     "JobState",
+    "KeyLocked",
     "LoginError",
     "LoginRefused",
+    "LoginUnanswered",
     "NoSuchJob",
+    "Prompt",
+    "Question",
     "RemoteJobSubmitter",
     "RemoteJobsError",
     "ServerProblem",
+    "Target",
     "TimedOut",
     "Unreachable",
 ]

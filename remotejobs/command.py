@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from remotejobs import terminal
+from remotejobs import foreign, terminal
 from remotejobs.described import described
 from remotejobs.destination import Destination
 from remotejobs.errors import ActionUnknown, BadInput, RemoteJobsError
@@ -258,7 +258,7 @@ def _as_line(state: dict[str, Any]) -> str:
     witness = WITNESSES.get(state["evidence"]) or f"says {state['evidence'].replace('_', ' ')}"
     said = ", ".join(filter(None, [reason, _exit(state), witness]))
     line = f"{state['jobid']}  {word:<10} {when:<16}  {state['name']}  ({said})"
-    return terminal.line(line, 400)
+    return foreign.line(line, 400)
 
 
 def _exit(state: dict[str, Any]) -> str:

@@ -46,19 +46,56 @@ class LoginRefused(LoginError):
     """No key, password or code was accepted. Trying again by itself would only count towards a ban."""
 
 
-class HostKeyUnknown(LoginError):
-    """Nobody has yet accepted this server's host key.
+class LoginUnanswered(LoginRefused):
+    """The server asked for what only a person can give, and nobody was there, gave up, or took too long."""
 
-    `key_type` and `fingerprint` ("SHA256:...") are what a person compares; `line` is the known_hosts line to store.
+
+class KeyLocked(LoginRefused):
+    """The key has a passphrase, which was not given, or was another one: no server was shown anything yet."""
+
+
+class HostKeyProblem(LoginError):
+    """No key of this server that a person has accepted: nothing about the user was sent.
+
+    `server` is the hop as a person knows it ("gate:2222"), `name` that under which its key is kept ("[gate]:2222").
+    `key_type` and `fingerprint` ("SHA256:...") of the key that it showed are what a person compares; `line` is the
+    known_hosts line that accepts it.
     """
 
-    def __init__(self, server: str, key_type: str, fingerprint: str, line: str, how: str) -> None:
-        self.server, self.key_type, self.fingerprint, self.line = server, key_type, fingerprint, line
-        super().__init__(f"The host key of {server} is not known ({key_type} {fingerprint}). {how}")
+    def __init__(
+        self, sentence: str, *, server: str, name: str, key_type: str, fingerprint: str, line: str
+    ) -> None:
+        self.server, self.name = server, name
+        self.key_type, self.fingerprint, self.line = key_type, fingerprint, line
+        super().__init__(sentence)
 
 
-class HostKeyChanged(LoginError):
-    """The server shows another key than the accepted one: refused, loudly; the old key is kept."""
+class HostKeyUnknown(HostKeyProblem):
+    """Nobody has accepted a key of this server yet."""
+
+
+class HostKeyChanged(HostKeyProblem):
+    """The server shows another key than the accepted ones: refused, loudly; they are kept.
+
+    `accepted` holds their types and fingerprints. `is_revoked`: a line says that the key shown must not be accepted.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        accepted: tuple[tuple[str, str], ...] = (),
+        is_revoked: bool = False,
+        server: str,
+        name: str,
+        key_type: str,
+        fingerprint: str,
+        line: str,
+    ) -> None:
+        self.accepted, self.is_revoked = accepted, is_revoked
+        super().__init__(
+            sentence, server=server, name=name, key_type=key_type, fingerprint=fingerprint, line=line
+        )
 
 
 class Unreachable(RemoteJobsError):

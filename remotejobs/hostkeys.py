@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from remotejobs.errors import HostKeyChanged, HostKeyUnknown
 
@@ -47,6 +48,16 @@ def host_key_name(host: str, port: int) -> str:
     return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
+class _Shown(TypedDict):
+    """Of the key that a server showed, as errors carry it."""
+
+    server: str
+    name: str
+    key_type: str
+    fingerprint: str
+    line: str
+
+
 class AcceptedKeys:
     """The keys for one server's `name`, in `files` (known_hosts files, perhaps missing) and in `lines`."""
 
@@ -64,16 +75,27 @@ class AcceptedKeys:
 
     def check(self, key: HostKey, server: str, how_to_accept: str) -> None:
         """Raises HostKeyUnknown or HostKeyChanged, unless a person has accepted this very key."""
+        shown: _Shown = {
+            "server": server,
+            "name": self._name,
+            "key_type": key.type,
+            "fingerprint": key.fingerprint,
+            "line": key.line(self._name),
+        }
         if key.blob in self._revoked:
             raise HostKeyChanged(
                 f"{server} shows a host key that is marked as revoked ({key.type} {key.fingerprint}). "
-                "Whoever holds it may not be your server: nothing was sent. Ask its administrators."
+                "Whoever holds it may not be your server: nothing was sent. Ask its administrators.",
+                is_revoked=True,
+                **shown,
             )
         if any(key.blob == accepted.blob for accepted in self._accepted):
             return
         if self._accepted:
-            raise HostKeyChanged(self._changed(key, server))
-        raise HostKeyUnknown(server, key.type, key.fingerprint, key.line(self._name), how_to_accept)
+            accepted = tuple((accepted.type, accepted.fingerprint) for accepted in self._accepted)
+            raise HostKeyChanged(self._changed(key, server), accepted=accepted, **shown)
+        sentence = f"The host key of {server} is not known ({key.type} {key.fingerprint}). {how_to_accept}"
+        raise HostKeyUnknown(sentence, **shown)
 
     def _changed(self, key: HostKey, server: str) -> str:
         known = ", ".join(f"{accepted.type} {accepted.fingerprint}" for accepted in self._accepted[:4])

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from remotejobs.aliases import Target
-from remotejobs.errors import RemoteJobsError, TimedOut, Unreachable
+from remotejobs.errors import LoginUnanswered, RemoteJobsError, ServerProblem, TimedOut, Unreachable
+from remotejobs.foreign import plain
 from remotejobs.hostkeys import AcceptedKeys, HostKey
 from remotejobs.logins import Login
-from remotejobs.wire import QuickSocket, Watchdog, dial, shut
+from remotejobs.target import Target
+from remotejobs.wire import Heard, QuickSocket, Watchdog, dial, shut
 
 if TYPE_CHECKING:
     from paramiko import Channel, PKey, Transport
@@ -22,47 +23,87 @@ WEAK = {
 }
 # paramiko has bounds of its own in many places, and none in others. The watchdog is the one that counts.
 NEVER = 3600.0
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
 
 
 class Link:
-    """An authenticated connection; `open` makes it. Closing leaves no socket and no thread."""
+    """An authenticated connection; `open` makes it, perhaps through another. Closing leaves no socket and no thread of any."""
 
-    def __init__(self, target: Target, connection: Any, sock: socket.socket) -> None:
+    def __init__(self, target: Target, connection: Any, wire: Heard, through: "Link | None") -> None:
         self.target = target
-        self.socket = sock
+        self.wire = wire
         self._connection = connection
+        self._through = through
 
     @classmethod
     def open(
-        cls, target: Target, login: Login, accepted: AcceptedKeys, how_to_accept: str, seconds: float
+        cls,
+        target: Target,
+        login: Login,
+        accepted: AcceptedKeys,
+        how_to_accept: str,
+        seconds: float,
+        through: "Link | None" = None,
     ) -> "Link":
-        """Raises LoginError, Unreachable, TimedOut. `seconds` bound the connect, and once more the login."""
-        sock = dial(target.host, target.port, seconds)
+        """Raises LoginError, Unreachable, TimedOut; then `through` is still open, and the caller's to close.
+
+        `seconds` bound the connect, and once more the login.
+        """
+        wire = (
+            through.wire_to(target, seconds)
+            if through
+            else QuickSocket(dial(target.host, target.port, seconds))
+        )
         link = None
         try:
-            link = cls(target, _connection(target, login, sock, accepted, how_to_accept), sock)
-            link._log_in(seconds)
+            connection = _connection(target, login, wire, accepted, how_to_accept)
+            link = cls(target, connection, wire, through)
+            link._log_in(login, seconds)
             return link
         except BaseException:
             if link:
-                link.close()
-            sock.close()
+                link._close_mine()
+            wire.close()
             raise
 
-    def _log_in(self, seconds: float) -> None:
+    def wire_to(self, target: Target, seconds: float) -> Heard:
+        """A connection from the server that this link leads to on to `target`, which only this link's server sees."""
         import paramiko
 
-        with Watchdog(self.socket, seconds) as watchdog:
+        with Watchdog(self.root, seconds) as watchdog:
+            try:
+                channel = self._live().open_channel(
+                    "direct-tcpip", (target.host, target.port), ("127.0.0.1", 0), timeout=NEVER
+                )
+                return Heard(channel)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                caught = error
+        if watchdog.expired:
+            raise TimedOut(
+                f"{self.place} did not connect us to {target.label} within {seconds:.0f} s. Is {target.host} up?"
+            )
+        if isinstance(caught, paramiko.ChannelException) and caught.code == _PROHIBITED:
+            raise ServerProblem(
+                f"{self.place} let us in, but does not pass connections on to {target.label}: its administrators "
+                "forbid that (AllowTcpForwarding), or this key may not."
+            )
+        raise Unreachable(f"{self.place} got no connection to {target.label}: {plain(caught)}.")
+
+    def _log_in(self, login: Login, seconds: float) -> None:
+        import paramiko
+
+        with Watchdog(self.root, seconds) as watchdog:
+            login.use_clock(watchdog)
             try:
                 self._connection.open()
             except RemoteJobsError as error:
                 # A login that was cut short looks like one that was refused.
-                if not watchdog.expired:
+                if not watchdog.expired or isinstance(error, LoginUnanswered):
                     raise
-                raise self._too_slow(seconds) from error
+                raise self._too_slow(watchdog.seconds) from error
             except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
                 if watchdog.expired:
-                    raise self._too_slow(seconds) from None
+                    raise self._too_slow(watchdog.seconds) from None
                 raise Unreachable(
                     f"{self.place} hung up, or speaks no SSH that we can use: {plain(error)}."
                 ) from None
@@ -75,6 +116,12 @@ class Link:
     @property
     def place(self) -> str:
         return f"{self.target.host} (port {self.target.port})"
+
+    @property
+    def root(self) -> socket.socket:
+        """The socket on this machine: to shut it down ends every hop."""
+        root: socket.socket = self._through.root if self._through else self.wire.plain
+        return root
 
     @property
     def transport(self) -> "Transport | None":
@@ -93,16 +140,26 @@ class Link:
         return self.alive
 
     def session(self) -> "Channel":
+        return self._live().open_session(timeout=NEVER)
+
+    def _live(self) -> "Transport":
         if self.transport is None:
             raise EOFError("the connection is closed")
-        return self.transport.open_session(timeout=NEVER)
+        return self.transport
 
     def close(self) -> None:
+        shut(self.root)
+        self._close_mine()
+        if self._through:
+            self._through.close()
+
+    def _close_mine(self) -> None:
         transport = self.transport
+        if not self._through:
+            shut(self.root)
         # fabric closes nothing after a failed login, so the client is closed by ourselves.
-        shut(self.socket)
         self._connection.client.close()
-        self.socket.close()
+        self.wire.close()
         if transport is not None:
             transport.packetizer.complete_handshake()  # ends a timer that outlives a failed start by 15 s
             transport.join(2)
@@ -116,15 +173,7 @@ class Link:
         self.close()
 
 
-def plain(error: BaseException) -> str:
-    """A library's or the server's own words, on one line and without what a terminal would act on."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return "".join(c for c in words if c.isprintable())[:200].rstrip(".")
-
-
-def _connection(
-    target: Target, login: Login, sock: socket.socket, accepted: AcceptedKeys, how_to_accept: str
-) -> Any:
+def _connection(target: Target, login: Login, wire: Heard, accepted: AcceptedKeys, how_to_accept: str) -> Any:
     import fabric
 
     # paramiko's errors come back as exceptions; without a handler they would also land on a user's terminal.
@@ -142,7 +191,7 @@ def _connection(
         config=fabric.Config(lazy=True, overrides=overrides),
         connect_kwargs={
             # No compression: answers come packed, and on loopback it made 3 MB of text three times as slow.
-            "sock": QuickSocket(sock),
+            "sock": wire,
             "timeout": NEVER,
             "banner_timeout": NEVER,
             "auth_timeout": NEVER,
@@ -155,7 +204,7 @@ def _connection(
 
 
 def _transport_factory(known_types: list[str]) -> Callable[..., "Transport"]:
-    def make(sock: QuickSocket, **_: object) -> "Transport":
+    def make(sock: Heard, **_: object) -> "Transport":
         import paramiko
 
         class Attentive(paramiko.Transport):  # type: ignore[misc]
@@ -189,6 +238,4 @@ class _OwnCheck:
         self._how = how_to_accept
 
     def missing_host_key(self, client: object, hostname: str, key: "PKey") -> None:
-        port = "" if self._target.port == 22 else f":{self._target.port}"
-        server = f"{self._target.host}{port}"
-        self._accepted.check(HostKey(key.get_name(), key.asbytes()), server, self._how)
+        self._accepted.check(HostKey(key.get_name(), key.asbytes()), self._target.label, self._how)

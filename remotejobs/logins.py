@@ -1,25 +1,29 @@
-"""How we are let in: named keys, the agent, the keys in ~/.ssh, then a password."""
+"""How we are let in: by keys, by a password, and by what the server asks a person."""
 
-import os
-import socket
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from remotejobs.aliases import Target
-from remotejobs.errors import LoginRefused
+from remotejobs.errors import KeyLocked, LoginError, LoginRefused, LoginUnanswered
+from remotejobs.offers import Offers
+from remotejobs.person import Person
+from remotejobs.prompts import ANSWER_WITHIN, MAX_ROUNDS, Prompter
+from remotejobs.target import Target
+from remotejobs.wire import Watchdog
 
 if TYPE_CHECKING:
-    from paramiko import PKey, Transport
+    from paramiko import Transport
 
 # OpenSSH hangs up after six tries; each key is one, and a password must have its turn.
 MAX_KEYS = 5
-AGENT_SECONDS = 10.0  # a dead agent's socket would hang for ever; a living one may ask its owner to confirm
-FOUND_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+MAX_STEPS = 5  # that a server may want one after the other
+# What a hidden question must not say for a password, which was given beforehand, to be its answer.
+_CODE = re.compile(r"code|token|otp|one.?time|factor|verif|challenge|pin\b|new password", re.IGNORECASE)
 
 
 class Login:
-    """One login, as an authentication strategy for fabric. Asks nobody, and never shows a secret."""
+    """One login, as an authentication strategy for fabric. Never shows a secret, and tries nothing twice."""
 
     def __init__(
         self,
@@ -30,176 +34,177 @@ class Login:
         keys: Sequence[Path] = (),
         allow_agent: bool = True,
         look_for_keys: bool = True,
+        prompter: Prompter | None = None,
+        answer_within: float = ANSWER_WITHIN,
     ) -> None:
         self._target = target
         self._password = password
-        self._passphrase = passphrase
-        self._named = [*keys, *target.key_files]
-        self._allow_agent = allow_agent
-        self._look_for_keys = look_for_keys and not target.key_files
+        self._person = Person(prompter, answer_within, target)
+        self._offers = Offers(
+            target, keys, passphrase, self._person, allow_agent=allow_agent, look_for_keys=look_for_keys
+        )
+        self._keys = iter(self._offers)
+        self._obstacles = self._offers.obstacles
         self._tried: list[str] = []
-        self._obstacles: list[str] = []
-        self._password_sent = False
-        self._was_refused = False
+        self._taken: list[str] | None = None  # the methods that the server says it takes
+        self._keys_tried = self._rounds = 0
+        self._password_sent = self._was_refused = self._is_over = False
+
+    def use_clock(self, watchdog: Watchdog) -> None:
+        """Which a person's time is not to be taken from."""
+        self._person.watchdog = watchdog
 
     def authenticate(self, transport: "Transport") -> list[str]:
         """Called by paramiko once the host key is accepted.
 
-        Raises LoginRefused with what was tried, or what broke the link before the server had refused anything: whom it
-        would have let in is not known then, and it may be asked again without a person.
+        Raises LoginRefused with what was tried, LoginUnanswered, KeyLocked, or what broke the link before the server had
+        refused anything: whom it would have let in is not known then, and it may be asked again without a person.
         """
-        wanted_next = self._try_keys(transport)
-        if not transport.is_authenticated() and transport.is_active() and self._password is not None:
-            self._try_password(transport, wanted_next)
-        if not transport.is_authenticated():
-            if not transport.is_active():
-                transport.get_exception()  # nobody may have asked it yet what ended it
-            broken_by: Exception | None = getattr(transport, "broken_by", None)
-            if broken_by and not self._was_refused:
-                raise broken_by
-            raise LoginRefused(self._sentence(transport.is_active()))
-        return []
-
-    def _try_keys(self, transport: "Transport") -> list[str]:
-        """The methods that are still wanted, when a key was the first of two steps."""
-        import paramiko
-
-        offered: set[bytes] = set()
-        for label, key in self._keys():
-            if key.asbytes() in offered:
-                continue
-            if len(offered) == MAX_KEYS:
-                self._obstacles.append(f"More than {MAX_KEYS} keys are not offered: name the right one.")
-                break
-            offered.add(key.asbytes())
-            self._tried.append(label)
-            try:
-                return list(transport.auth_publickey(self._target.user, key))
-            except paramiko.BadAuthenticationType:
-                self._obstacles.append("It takes no keys.")
-                break
-            except (paramiko.SSHException, OSError) as error:
-                if not transport.is_active():
+        wanted: list[str] | None = None
+        try:
+            for _ in range(MAX_STEPS):
+                wanted = self._step(transport, wanted)
+                if transport.is_authenticated():
+                    return []
+                if wanted is None or not transport.is_active():
                     break
-                self._was_refused = True
-                if not isinstance(error, paramiko.AuthenticationException):
-                    self._obstacles.append(f"{label} could not sign.")
-        return []
+        finally:
+            self._keys.close()  # the agent's connection goes with it
+        if not transport.is_active():
+            transport.get_exception()  # nobody may have asked it yet what ended it
+        broken_by: Exception | None = getattr(transport, "broken_by", None)
+        if broken_by and not transport.is_active() and not self._was_refused:
+            raise broken_by
+        raise self._failure(still_there=transport.is_active())
 
-    def _keys(self) -> Iterator[tuple[str, "PKey"]]:
-        yield from self._from_files(self._named, must_exist=True)
-        if self._allow_agent:
-            yield from self._from_agent()
-        if self._look_for_keys:
-            folder = Path.home() / ".ssh"
-            yield from self._from_files([folder / name for name in FOUND_KEYS], must_exist=False)
-
-    def _from_files(self, paths: Sequence[Path], must_exist: bool) -> Iterator[tuple[str, "PKey"]]:
-        for path in paths:
-            if path.is_file():
-                key = self._load(path)
-                if key is not None:
-                    yield str(path), key
-            elif must_exist:
-                self._obstacles.append(f"There is no key file {path}.")
-
-    def _load(self, path: Path) -> "PKey | None":
-        import paramiko
-
-        locked = False
-        for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
-            for passphrase in (None, self._passphrase):
-                try:
-                    key: PKey = kind.from_private_key_file(str(path), passphrase)
-                    certificate = path.with_name(f"{path.name}-cert.pub")
-                    if certificate.is_file():
-                        key.load_certificate(str(certificate))
-                    return key
-                except paramiko.PasswordRequiredException:
-                    locked = True
-                except (paramiko.SSHException, ValueError, TypeError, IndexError, OSError):
-                    continue
-        if locked and self._passphrase is None:
-            self._obstacles.append(f"{path} needs its passphrase: unlock it once with `ssh-add {path}`.")
-        elif locked:
-            self._obstacles.append(f"{path} cannot be unlocked with that passphrase.")
-        else:
-            self._obstacles.append(f"{path} cannot be read as a key of type ed25519, ecdsa or rsa.")
+    def _step(self, transport: "Transport", wanted: list[str] | None) -> list[str] | None:
+        """The methods that are still wanted after a step that was accepted; None when there is no further one."""
+        for method, attempt in self._methods():
+            if wanted is None or method in wanted:
+                accepted = attempt(transport)
+                if accepted is not None or self._is_over or not transport.is_active():
+                    return accepted
+        if wanted and not self._person.is_there:
+            raise LoginUnanswered(
+                f"{self._target.label} took {self._tried[-1]} of {self._target.user} as the first step, and asks for more "
+                f"({', '.join(wanted)}) that only a person can answer."
+            )
         return None
 
-    def _from_agent(self) -> Iterator[tuple[str, "PKey"]]:
+    def _methods(self) -> Iterator[tuple[str, Callable[["Transport"], list[str] | None]]]:
+        yield "publickey", self._try_keys
+        questions = ("keyboard-interactive", self._try_questions)
+        if self._password is None:
+            yield questions
+        yield "password", self._try_password
+        if self._password is not None:
+            yield questions
+
+    def _try_keys(self, transport: "Transport") -> list[str] | None:
         import paramiko
 
-        path = os.environ.get("SSH_AUTH_SOCK")
-        if not path:
-            return
-        agent = _agent()
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(AGENT_SECONDS)
-                connection.connect(path)
-                agent._connect(connection)
-                for number, key in enumerate(agent.get_keys(), 1):
-                    if not self._target.only_these_keys or key.asbytes() in self._named_publicly():
-                        yield f"key {number} of the agent", key
-        except (paramiko.SSHException, OSError, ValueError):
-            self._obstacles.append("The agent at SSH_AUTH_SOCK does not answer.")
-
-    def _named_publicly(self) -> set[bytes]:
-        """The public halves that lie beside the named key files: which keys of the agent are meant."""
-        import paramiko
-
-        blobs = set()
-        for path in self._named:
+        for offer in self._keys:
+            if self._keys_tried == MAX_KEYS:
+                self._obstacles.append(f"More than {MAX_KEYS} keys are not offered: name the right one.")
+                return None
+            self._keys_tried += 1
+            self._tried.append(offer.label)
             try:
-                blobs.add(paramiko.PublicBlob.from_file(f"{path}.pub").key_blob)
-            except (OSError, ValueError):
-                continue
-        return blobs
+                return list(transport.auth_publickey(self._target.user, offer.key))
+            except paramiko.BadAuthenticationType as error:
+                self._obstacles.append("It takes no keys.")
+                self._taken = error.allowed_types
+                return None
+            except (paramiko.SSHException, OSError) as error:
+                if not transport.is_active():
+                    return None
+                self._was_refused = True
+                if not isinstance(error, paramiko.AuthenticationException):
+                    self._obstacles.append(f"{offer.label} could not sign.")
+        return None
 
-    def _try_password(self, transport: "Transport", wanted_next: list[str]) -> None:
+    def _try_password(self, transport: "Transport") -> list[str] | None:
         import paramiko
 
-        self._tried.append("the password")
-        interactive = bool(wanted_next) and "password" not in wanted_next
-        try:
-            if not interactive:
-                try:
-                    transport.auth_password(self._target.user, self._password, fallback=False)
-                    return
-                except paramiko.BadAuthenticationType as error:
-                    if "keyboard-interactive" not in error.allowed_types:
-                        self._obstacles.append("It takes no passwords.")
-                        return
-            transport.auth_interactive(self._target.user, self._answer)
-        except (paramiko.SSHException, OSError):
-            self._was_refused |= transport.is_active()  # the rest of what it means is read from the transport
-
-    def _answer(self, title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        """One hidden question is the password's; anything else (a code) is a person's to answer, not ours."""
-        if len(prompts) == 1 and not prompts[0][1] and not self._password_sent and self._password is not None:
+        if self._password is None and (not self._person.is_there or "password" not in (self._taken or ())):
+            return None
+        with self._person.time():
+            password = self._password
+            if password is None:
+                password = self._person.ask_secret("password", f"Password of {self._target.user}")
+            self._tried.append("the password")
             self._password_sent = True
-            return [self._password]
-        if prompts:
-            asked = "".join(c for c in prompts[0][0][:60] if c.isprintable()).strip()
-            self._obstacles.append(f"It also asks for something that only a person can answer ({asked!r}).")
-        return ["" for _ in prompts]
+            try:
+                return list(transport.auth_password(self._target.user, password, fallback=False))
+            except paramiko.BadAuthenticationType as error:
+                self._taken = error.allowed_types
+                self._password_sent = False
+                if "keyboard-interactive" in error.allowed_types:
+                    self._tried.pop()
+                else:
+                    self._obstacles.append("It takes no passwords.")
+            except (paramiko.SSHException, OSError):
+                self._refused(transport)
+        return None
 
-    def _sentence(self, still_there: bool) -> str:
+    def _try_questions(self, transport: "Transport") -> list[str] | None:
+        import paramiko
+
+        from remotejobs import keyboard
+
+        if not self._person.is_there and (self._password is None or self._password_sent):
+            return None
+        if self._taken is not None and "keyboard-interactive" not in self._taken:
+            return None
+        with self._person.time():
+            try:
+                return keyboard.conduct(transport, self._target.user, self._answer)
+            except paramiko.BadAuthenticationType as error:
+                self._taken = error.allowed_types
+            except (paramiko.SSHException, OSError):
+                self._refused(transport)
+        return None
+
+    def _refused(self, transport: "Transport") -> None:
+        """What a person gave was not accepted: nothing is tried any more. What else it may mean, the transport tells."""
+        self._is_over = True
+        self._was_refused |= transport.is_active()
+
+    def _answer(self, title: str, instructions: str, questions: list[tuple[str, bool]]) -> Sequence[str]:
+        """A password that was given answers one hidden question, if that asks for no code; a person the rest."""
+        self._rounds += 1
+        if self._rounds > MAX_ROUNDS:
+            raise LoginRefused(f"{self._target.label} asks on and on: after {MAX_ROUNDS} rounds we hung up.")
+        if not questions:
+            if self._person.is_there and (title.strip() or instructions.strip()):
+                self._person.ask_for_server(title, instructions, [])
+            return []
+        if self._is_for_password(questions):
+            self._password_sent = True
+            self._tried.append("the password")
+            return [self._password or ""]
+        answers = self._person.ask_for_server(title, instructions, questions)
+        self._tried.append("your answer")
+        return answers
+
+    def _is_for_password(self, questions: list[tuple[str, bool]]) -> bool:
+        (text, echo), *others = questions
+        is_one = not others and not echo and not self._password_sent
+        return is_one and self._password is not None and not _CODE.search(text)
+
+    def _failure(self, *, still_there: bool) -> LoginError:
         target = self._target
-        tried = ", ".join(self._tried) or "nothing, for want of a usable key, agent or password"
+        tried = (
+            ", ".join(dict.fromkeys(self._tried)) or "nothing, for want of a usable key, agent or password"
+        )
         hung_up = "" if still_there else "It hung up. "
         port = "" if target.port == 22 else f"-p {target.port} "
-        return " ".join(
+        sentence = " ".join(
             [
                 f"{target.host} did not let us in as {target.user}. {hung_up}Tried: {tried}.",
                 *dict.fromkeys(self._obstacles),
                 f"Once `ssh {port}{target.user}@{target.host}` works without a question, this does too.",
             ]
         )
-
-
-def _agent() -> Any:
-    from paramiko.agent import AgentSSH
-
-    return AgentSSH()
+        is_locked = self._offers.met_a_locked_one and not self._tried
+        return KeyLocked(sentence) if is_locked else LoginRefused(sentence)

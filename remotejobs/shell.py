@@ -7,17 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
-from remotejobs.aliases import Target, resolve
+from remotejobs.aliases import resolve, resolve_jumps
 from remotejobs.conversation import close_pipes, over_channel, over_pipes
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, ServerProblem, TimedOut, Unreachable
+from remotejobs.foreign import plain
 from remotejobs.hostkeys import AcceptedKeys, remember
-from remotejobs.link import Link, plain
+from remotejobs.link import Link
 from remotejobs.logins import Login
 from remotejobs.output import MAX_STDOUT, Answer, Output, Progress, Readable
+from remotejobs.prompts import ANSWER_WITHIN, Prompter
+from remotejobs.target import Target
 from remotejobs.wire import Watchdog
 
 
@@ -99,14 +103,21 @@ class LocalShell:
 class SSHShell:
     """A server. Connects at the first `run`, once, and again only if the connection has ended since.
 
-    Never asks anybody anything. `accept_host_key` gets a HostKeyUnknown and may say yes for a person; the key
-    is then added to the first of `known_hosts`. `extra_host_keys` are further lines as in known_hosts. With
-    `config`, host, port, user and keys of an alias in ~/.ssh/config apply.
+    `destination` is looked up in ~/.ssh/config (with `config`), or is a Target, which is taken as it stands. `jumps` are
+    the servers on the way to it, the first one first, instead of those that the file names.
+
+    `keys` and `passphrase` are used at every hop, `password` at the last one alone. Without `prompter` nobody is asked
+    anything; with one, it is asked for passphrases, passwords and codes, and may take `answer_within` seconds per hop, the
+    server's own waiting (for an approval on a phone) included.
+
+    Host keys count that stand in the files `known_hosts` or among the lines `extra_host_keys`, several per name.
+    `accept_host_key` gets a HostKeyUnknown, which may be of a jump, and may say yes for a person; the key is then handed to
+    `store_host_key`, or without that added to the first of `known_hosts`. Nobody is asked about a changed key.
     """
 
     def __init__(
         self,
-        destination: Destination,
+        destination: Destination | Target,
         *,
         password: str | None = None,
         passphrase: str | None = None,
@@ -114,7 +125,11 @@ class SSHShell:
         allow_agent: bool = True,
         look_for_keys: bool = True,
         config: bool = True,
+        jumps: Sequence[Destination | Target] | None = None,
+        prompter: Prompter | None = None,
+        answer_within: float = ANSWER_WITHIN,
         accept_host_key: Callable[[HostKeyUnknown], bool] | None = None,
+        store_host_key: Callable[[HostKeyUnknown], None] | None = None,
         known_hosts: Sequence[Path] | None = None,
         extra_host_keys: Iterable[str] = (),
         connect_timeout: float = 20.0,
@@ -126,7 +141,9 @@ class SSHShell:
         self._keys = [Path(key).expanduser() for key in keys]
         self._allow_agent, self._look_for_keys = allow_agent, look_for_keys
         self._config = config
-        self._accept_host_key = accept_host_key
+        self._jumps = jumps
+        self._prompter, self._answer_within = prompter, answer_within
+        self._accept_host_key, self._store_host_key = accept_host_key, store_host_key
         self._known_hosts = known_hosts
         self._extra_host_keys = list(extra_host_keys)
         self._connect_timeout = connect_timeout
@@ -134,10 +151,10 @@ class SSHShell:
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
-        return str(self.destination)
+        return self.destination.label if isinstance(self.destination, Target) else str(self.destination)
 
     def __repr__(self) -> str:
-        return f"SSHShell({str(self.destination)!r})"
+        return f"SSHShell({str(self)!r})"
 
     def run(
         self,
@@ -151,7 +168,7 @@ class SSHShell:
             link = self._link = self._connected()
             answer = Answer(limit, progress)
             try:
-                with Watchdog(link.socket, timeout) as watchdog:
+                with Watchdog(link.root, timeout) as watchdog:
                     status = self._exec(link, command, data, answer, watchdog)
             except BaseException:
                 answer.discard()
@@ -196,33 +213,63 @@ class SSHShell:
             return self._link
         self.close()
         home = Path.home() / ".ssh"
-        target = resolve(self.destination, home / "config" if self._config else None)
+        target = self._target(home / "config" if self._config else None)
         files = self._known_hosts
         if files is None:
             files = [home / "known_hosts", Path("/etc/ssh/ssh_known_hosts")]
-        try:
-            return self._open(target, files)
-        except HostKeyUnknown as unknown:
-            if not self._accept_host_key or not self._accept_host_key(unknown):
-                raise
-            # While a person compared fingerprints the server may have hung up, so the first link was closed.
-            if files:
-                remember(files[0], unknown.line)
-            self._extra_host_keys.append(unknown.line)
-            return self._open(target, files)
+        for _ in target.hops:
+            try:
+                return self._open(target, files)
+            except HostKeyUnknown as unknown:
+                if not self._accept_host_key or not self._accept_host_key(unknown):
+                    raise
+                # While a person compared fingerprints the server may have hung up, so all was closed.
+                self._remember(unknown, files)
+        return self._open(target, files)
+
+    def _target(self, config: Path | None) -> Target:
+        if isinstance(self.destination, Destination):
+            return resolve(self.destination, config, self._jumps)
+        if self._jumps is None:
+            return self.destination
+        return replace(self.destination, jumps=resolve_jumps(self._jumps, config))
+
+    def _remember(self, unknown: HostKeyUnknown, files: Sequence[Path]) -> None:
+        if self._store_host_key:
+            self._store_host_key(unknown)
+        elif files:
+            remember(files[0], unknown.line)
+        self._extra_host_keys.append(unknown.line)
 
     def _open(self, target: Target, files: Sequence[Path]) -> Link:
-        login = Login(
-            target,
-            password=self._password,
+        """One hop after the other; each has a check of its host key, a login and a time of its own."""
+        self.connections += 1
+        link: Link | None = None
+        hops = target.hops
+        try:
+            for hop in hops:
+                accepted = AcceptedKeys(hop.key_name, files, self._extra_host_keys)
+                login = self._login(hop, is_last=hop is hops[-1])
+                link = Link.open(hop, login, accepted, self._how_to_accept(hop), self._connect_timeout, link)
+        except BaseException:
+            if link:
+                link.close()
+            raise
+        assert link is not None  # noqa: S101 (the target is a hop itself)
+        return link
+
+    def _login(self, hop: Target, *, is_last: bool) -> Login:
+        return Login(
+            hop,
+            # A password belongs to one server: a jump, which somebody else may run, never gets it.
+            password=self._password if is_last else None,
             passphrase=self._passphrase,
             keys=self._keys,
             allow_agent=self._allow_agent,
             look_for_keys=self._look_for_keys,
+            prompter=self._prompter,
+            answer_within=self._answer_within,
         )
-        accepted = AcceptedKeys(target.key_name, files, self._extra_host_keys)
-        self.connections += 1
-        return Link.open(target, login, accepted, self._how_to_accept(target), self._connect_timeout)
 
     def _how_to_accept(self, target: Target) -> str:
         if self._accept_host_key:

@@ -1,7 +1,6 @@
 """What the commands say and ask on a terminal. Remote text is cleaned before it gets there."""
 
 import getpass
-import re
 import sys
 from collections.abc import Callable
 
@@ -9,18 +8,9 @@ import click
 
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, LoginRefused
+from remotejobs.foreign import line
 from remotejobs.output import MAX_STDOUT, Output, Progress, Readable
 from remotejobs.shell import SSHShell
-
-# Control characters, line separators, and the marks that turn the direction of what follows: with them a job's name
-# could forge a line of ours or send a code to a terminal.
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
-
-
-def line(value: object, limit: int = 200) -> str:
-    """One line of text for a person, at most `limit` characters long."""
-    text = _UNFIT.sub(" ", str(value)[: 4 * limit]).strip()
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def is_interactive() -> bool:

@@ -3,13 +3,30 @@
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from remotejobs.errors import TimedOut, Unreachable
 
 
-class QuickSocket:
+class Heard:
+    """A socket, or a channel through another server, that knows when it was last heard of (on the monotonic clock)."""
+
+    def __init__(self, plain: Any) -> None:
+        self.plain = plain
+        self.last = time.monotonic()
+
+    def recv(self, size: int) -> bytes:
+        data: bytes = self.plain.recv(size)
+        self.last = time.monotonic()
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plain, name)
+
+
+class QuickSocket(Heard):
     """A socket that acknowledges at once.
 
     With Nagle's algorithm and delayed acknowledgements, connect, login and first command take 120 ms, without
@@ -17,19 +34,16 @@ class QuickSocket:
     """
 
     def __init__(self, plain: socket.socket) -> None:
-        self._plain = plain
+        super().__init__(plain)
         self._quickack: int | None = getattr(socket, "TCP_QUICKACK", None)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def recv(self, size: int) -> bytes:
-        data = self._plain.recv(size)
+        data = super().recv(size)
         if self._quickack is not None:
             with suppress(OSError):
-                self._plain.setsockopt(socket.IPPROTO_TCP, self._quickack, 1)
+                self.plain.setsockopt(socket.IPPROTO_TCP, self._quickack, 1)
         return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._plain, name)
 
 
 class Watchdog:
@@ -37,21 +51,44 @@ class Watchdog:
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self.expired = False
+        self.seconds = seconds
         self._socket = sock
-        self._timer = threading.Timer(max(0.0, seconds), self._bite)
-        self._timer.daemon = True
 
     def _bite(self) -> None:
         self.expired = True
         shut(self._socket)
 
-    def __enter__(self) -> Self:
+    def _arm(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._timer = threading.Timer(max(0.0, seconds), self._bite)
+        self._timer.daemon = True
         self._timer.start()
+
+    def _disarm(self) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    @contextmanager
+    def other_clock(self, seconds: float) -> Iterator[None]:
+        """Meanwhile these seconds run instead of ours, for what waits for a person; ours go on afterwards."""
+        self._disarm()
+        left, mine = self._end - time.monotonic(), self.seconds
+        self.seconds = seconds
+        self._arm(seconds)
+        try:
+            yield
+        finally:
+            self._disarm()
+            if not self.expired:  # `seconds` still tells which time was over
+                self.seconds = mine
+                self._arm(left)
+
+    def __enter__(self) -> Self:
+        self._arm(self.seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._timer.join()
+        self._disarm()
 
 
 def shut(sock: socket.socket) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from remotejobs.terminal import accepts, complain, is_interactive, line, say
+from remotejobs.foreign import line
+from remotejobs.terminal import accepts, complain, is_interactive, say
 
 __all__ = ["Bar", "accepts", "ask_password", "ask_user", "complain", "is_interactive", "say"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from remotejobs import terminal
+from remotejobs import foreign
 
 _NEVER_STORED = re.compile(r"[\x00\ud800-\udfff]")
 _LAST_TIME = 253402300799.0  # the year 9999: what a page can show
@@ -14,7 +14,7 @@ _LAST_TIME = 253402300799.0  # the year 9999: what a page can show
 
 def line(value: object, limit: int = 200) -> str:
     """One line of text for a person, at most `limit` characters long; nothing is an empty one."""
-    return "" if value is None else terminal.line(value, limit)
+    return "" if value is None else foreign.line(value, limit)
 
 
 def moment(value: object) -> float | None:

@@ -143,7 +143,7 @@ def test_the_socket_neither_waits_to_send_nor_to_acknowledge(sshd: Sshd, shell: 
     """Without these two, connect, login and first command take four times as long."""
     shell.run("true")
     assert shell._link is not None
-    assert shell._link.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    assert shell._link.root.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
     with socket.create_connection((sshd.host, sshd.port)) as near:
         quick = QuickSocket(near)
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)

@@ -1,0 +1,98 @@
+"""The keys of one login, in the order in which they are tried."""
+
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+from remotejobs.agent import agent_keys
+from remotejobs.errors import KeyLocked
+from remotejobs.keyfiles import KeyFiles, Offer
+from remotejobs.person import Person
+from remotejobs.target import Target
+
+FOUND_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+class Offers:
+    """Named files, the agent, files of ~/.ssh; then the named ones that need a passphrase, which a person is asked for.
+
+    What stood in the way of a key is a sentence in `obstacles`.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        keys: Sequence[Path],
+        passphrase: str | None,
+        person: Person,
+        *,
+        allow_agent: bool,
+        look_for_keys: bool,
+    ) -> None:
+        self.obstacles: list[str] = []
+        self._target, self._person = target, person
+        self._named = list(dict.fromkeys([*keys, *target.key_files]))
+        self._allow_agent = allow_agent
+        self._look_for_keys = look_for_keys and not target.key_files
+        self._files = KeyFiles(passphrase, target.certificate_files, self.obstacles)
+        self._of_agent: set[bytes] = set()
+
+    @property
+    def met_a_locked_one(self) -> bool:
+        return bool(self._files.locked)
+
+    def __iter__(self) -> Generator[Offer]:
+        """Each key and certificate once."""
+        offered: set[bytes] = set()
+        for offer in self._all():
+            if offer.blob not in offered:
+                offered.add(offer.blob)
+                yield offer
+
+    def _all(self) -> Iterator[Offer]:
+        yield from self._files.open_ones(self._named, must_exist=True)
+        if self._allow_agent:
+            yield from self._from_agent()
+        if self._look_for_keys:
+            folder = Path.home() / ".ssh"
+            yield from self._files.open_ones([folder / name for name in FOUND_KEYS], must_exist=False)
+        yield from self._locked_ones()
+
+    def _locked_ones(self) -> Iterator[Offer]:
+        for path in list(self._files.locked):
+            if _public_blob(path) in self._of_agent:
+                continue
+            if path not in self._named or not self._person.is_there:
+                self.obstacles.append(f"{path} needs its passphrase: unlock it once with `ssh-add {path}`.")
+                continue
+            with self._person.time():
+                passphrase = self._person.ask_secret("passphrase", f"Passphrase of {path}")
+                key = self._files.unlocked(path, passphrase)
+            if key is None:
+                raise KeyLocked(
+                    f"{path} cannot be unlocked with that passphrase; no server has seen it. Try again."
+                )
+            yield from self._files.with_certificates(str(path), key, path)
+
+    def _from_agent(self) -> Iterator[Offer]:
+        import paramiko
+
+        mine = {_public_blob(path) for path in self._named} if self._target.only_these_keys else None
+        try:
+            with agent_keys() as keys:
+                for number, key in enumerate(keys, 1):
+                    if mine is None or key.asbytes() in mine:
+                        self._of_agent.add(key.asbytes())
+                        yield from self._files.with_certificates(f"key {number} of the agent", key)
+        except (paramiko.SSHException, OSError, ValueError):
+            self.obstacles.append("The agent at SSH_AUTH_SOCK does not answer.")
+
+
+def _public_blob(path: Path) -> bytes | None:
+    """Of the public half that lies beside a key file."""
+    import paramiko
+
+    try:
+        blob: bytes = paramiko.PublicBlob.from_file(f"{path}.pub").key_blob
+        return blob
+    except (OSError, ValueError):
+        return None
