@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from remoteweb.paths import asset_folder
 from remoteweb.untrusted import line
 
 COPIES = 3  # kept, the newest ones
-LOCK_SECONDS = 60.0
+LOCK, LOCK_SECONDS = ".lock", 60.0
 ADVISORY_LOCK = 0x72656D6F7465  # "remote": any number will do, as long as every version has the same
 
 # run_mkdir would write into the installed package at every start.
@@ -62,10 +63,9 @@ def unusable(error: Exception) -> UpgradeRefused:
 
 def _upgrade_file(path: Path) -> None:
     # The lock comes before the first connection: several first starts would quarrel over the switch to WAL.
-    with _locked(path.with_name(path.name + ".lock")):
-        # A new file is its owner's alone, whatever the umask; an older one keeps the mode that it was given.
+    with _locked(path.with_name(path.name + LOCK)):
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(_new_file(path, _mode_of(path)))
         present = _present_version()
         if present == _versions_here():
             return
@@ -132,9 +132,35 @@ def _recorded_version(connection: Connection) -> set[str]:
     return set()
 
 
+def _mode_of(path: Path) -> int:
+    """Of the database, and of what is made beside it: an older file keeps the mode that it was given.
+
+    A new one is its owner's alone, unless the folder gives all that is made in it to a group that may write there: the
+    web process and the sync worker of a VPS are two users.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_IMODE(path.stat().st_mode) & 0o666
+    folder = path.parent.stat().st_mode
+    return 0o660 if folder & stat.S_ISGID and folder & stat.S_IWGRP else 0o600
+
+
+def _new_file(path: Path, mode: int) -> int:
+    """A descriptor of the file, which was not there. The umask has no say: it would lock one of two users out."""
+    made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(made, mode)
+    return made
+
+
+def _lock_file(path: Path) -> int:
+    database = path.with_name(path.name.removesuffix(LOCK))
+    with contextlib.suppress(FileExistsError):
+        return _new_file(path, _mode_of(database))
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as file:
+    with os.fdopen(_lock_file(path), "w") as file:
         give_up = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -159,7 +185,7 @@ def _copy(path: Path, version: str) -> None:
     target = path.with_name(f"{path.name}.{version}.{stamp}.copy")
     draft = target.with_name(target.name + ".part")
     draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    os.close(_new_file(draft, _mode_of(path)))
     # The backup interface, since a copied file lacks what still lies in the WAL.
     with (
         contextlib.closing(sqlite3.connect(path)) as source,

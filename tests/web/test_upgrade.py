@@ -289,6 +289,27 @@ def test_a_file_that_two_users_share_keeps_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
+def test_in_a_folder_of_a_group_all_that_is_made_is_the_groups(
+    tmp_path: Path, newer_migrations: Callable[[str], Path]
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o2770)
+    before = os.umask(0o077)  # alone it would lock the other user out
+    try:
+        for migrations in (None, newer_migrations("pass")):
+            with app_on(f"sqlite:///{folder}/jobs.sqlite", migrations) as app:
+                upgrade_database(app)
+                with app.app_context(), db.engine.connect() as connection:
+                    assert connection.scalar(text("SELECT count(*) FROM counter")) == 2
+                    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o660}, modes
+    assert {"jobs.sqlite", "jobs.sqlite.lock", "jobs.sqlite-wal", "jobs.sqlite-shm"} < set(modes)
+    assert any(name.endswith(".copy") for name in modes)
+
+
 def foreign_database(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE recipes (id INTEGER)")
