@@ -16,18 +16,21 @@ from remoteweb import (
     jobs,
     proxies,
     refusals,
+    starting,
     sync,
     upgrade,
 )
 from remoteweb.database import database_url, db
 from remoteweb.paths import asset_folder, state_folder
-from remoteweb.secret import secret_key
+from remoteweb.secret import KeyOnDemand
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     """The one place where the parts are joined. Nothing is read or made when this module is imported."""
     app = Flask(__name__, static_folder=asset_folder("static"), template_folder=asset_folder("templates"))
     _configure(app, overrides or {})
+    starting.refuse_public_debugging(app)
+    app.session_interface = KeyOnDemand()
     db.init_app(app)
     upgrade.init_app(app)
     assets.init_app(app)
@@ -54,7 +57,6 @@ def _configure(app: Flask, overrides: dict[str, Any]) -> None:
     app.config.from_mapping(overrides)
     try:
         folder = state_folder()
-        app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secret_key(folder)
     except OSError as error:
         raise config.WrongSetting(
             f"The state folder cannot be used: {error.strerror}: {error.filename}. "

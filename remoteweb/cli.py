@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import click
 from flask import Flask, current_app
@@ -31,6 +32,7 @@ def register(app: Flask) -> None:
         list_jobs,
         link,
         serve,
+        web,
         sync_worker,
         show_audit,
     ):
@@ -145,14 +147,30 @@ def serve(port: int) -> None:
     serve_app(_app(), port)
 
 
+@click.command("web")
+@click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The unix socket; without it, the one that systemd hands over.",
+)
+@with_database
+def web(path: Path | None) -> None:
+    """Serve the pages alone, on a unix socket behind a reverse proxy. Syncs are the work of `sync-worker`."""
+    from remoteweb.web import serve_web
+
+    serve_web(_app(), path)
+
+
 @click.command("sync-worker")
 @with_database
 def sync_worker() -> None:
     """Keep syncing until a signal ends it: each source in its time, and what a tap asks for."""
-    from remoteweb import given_keys
+    from remoteweb import starting
     from remoteweb.sync.worker import Worker
 
-    given_keys.check(current_app.config["SSH_KEYS"])
+    starting.check_worker(_app())
     upgrade_database(_app())
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

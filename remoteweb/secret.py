@@ -4,8 +4,30 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
 
 from remoteweb.config import WrongSetting
+from remoteweb.paths import state_folder
+
+
+class KeyOnDemand(SecureCookieSessionInterface):
+    """Reads the key when the first request comes: a sync worker and most commands sign nothing, and may run as a user who
+    cannot read it.
+    """
+
+    def get_signing_serializer(self, app: Flask) -> Any:
+        settle(app)
+        return super().get_signing_serializer(app)
+
+
+def settle(app: Flask) -> str:
+    """The app's key, in its settings from here on. What is going to answer calls this at its start: a weak one stops it."""
+    if not app.config["SECRET_KEY"]:
+        app.config["SECRET_KEY"] = secret_key(state_folder())
+    return str(app.config["SECRET_KEY"])
 
 
 def secret_key(folder: Path) -> str:
@@ -13,9 +35,12 @@ def secret_key(folder: Path) -> str:
     path = folder / "secret"
     if not path.exists():
         _create(path)
+    try:
+        key = path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise WrongSetting(f"{path}, which signs the sessions, cannot be read: {error.strerror}.") from None
     if path.stat().st_mode & 0o077:
         raise WrongSetting(f"Others can read {path}. Delete it: a new one is made at the next start.")
-    key = path.read_text(encoding="ascii", errors="replace").strip()
     if len(key) < 32:
         raise WrongSetting(f"{path} holds no usable key. Delete it: a new one is made at the next start.")
     return key

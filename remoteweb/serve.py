@@ -3,68 +3,42 @@
 import contextlib
 import errno
 import socket
-from collections.abc import Callable
-from typing import Any
 
 import click
 from flask import Flask
-from gunicorn.app.base import BaseApplication
 
-from remoteweb import access, serving
+from remoteweb import access, secret, serving, starting
 from remoteweb.database import db, shown
+from remoteweb.page_server import BACKLOG, PageServer
 from remoteweb.upgrade import upgrade_database
 from remoteweb.version import __version__
-
-BACKLOG = 128
 
 
 class CannotListen(click.ClickException):
     """Nothing was started."""
 
 
-class LocalServer(BaseApplication):  # type: ignore[misc]
-    """One process that answers, with eight threads: small, and the sync worker lives in it once."""
-
-    def __init__(self, app: Flask, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
-        self.app, self.sockets, self.ready = app, sockets, ready
-        super().__init__()
-
-    def load_config(self) -> None:
-        settings = {
-            "bind": [f"fd://{one.detach()}" for one in self.sockets],
-            "worker_class": "gthread",
-            "workers": 1,
-            "threads": 8,
-            "graceful_timeout": 5,
-            "loglevel": "warning",  # and no access log, which is off unless it is asked for
-            "control_socket_disable": True,  # it would be written into ~/.gunicorn
-            "post_worker_init": self._begin,
-        }
-        for name, value in settings.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Flask:
-        return self.app
-
-    def _begin(self, worker: Any) -> None:
-        # Here, in the process that answers: a thread that was started before the fork would not live in it.
-        from remoteweb.sync.worker import start
-
-        start(self.app)
-        if worker.age == 1:  # not when a worker takes the place of one that was killed
-            self.ready()
-
-
 def serve(app: Flask, port: int = 8000) -> None:
     """Bring the database up to date, then serve on http://localhost:<port>/ until a signal ends it."""
+    starting.check_database(app)
+    secret.settle(app)
     upgrade_database(app)
     with app.app_context():
         database = shown(db.engine.url)
         sockets = _listen(port, database)
         link = access.new_link(f"http://localhost:{port}")
         db.engine.dispose()  # no connection may be shared across the fork
+
+    def begin(first: bool) -> None:
+        # Here, in the process that answers: a thread that was started before the fork would not live in it.
+        from remoteweb.sync.worker import start
+
+        start(app)
+        if first:
+            click.echo(_welcome(database, link))
+
     with serving.noted(port, database):
-        LocalServer(app, sockets, lambda: click.echo(_welcome(database, link))).run()
+        PageServer(app, sockets, begin).run()
 
 
 def _welcome(database: str, link: str) -> str:

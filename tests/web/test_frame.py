@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from web.terminals import begin, interrupt, run
 
 from remoteweb import access, assets, config, create_app
 from remoteweb.config import WrongSetting
@@ -118,11 +119,24 @@ def test_a_password_in_the_databases_address_is_not_shown() -> None:
 
 
 @pytest.mark.sqlite
-def test_the_database_and_the_secret_lie_in_the_state_folder(app: Flask, home: Path) -> None:
+def test_the_database_and_the_secret_lie_in_the_state_folder(client: FlaskClient, home: Path) -> None:
     folder = home / ".local" / "state" / "remoteweb"
     assert {"remoteweb.sqlite", "secret"} <= {file.name for file in folder.iterdir()}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "secret").stat().st_mode) == 0o600
+
+
+def test_what_answers_nobody_needs_no_secret(app: Flask, home: Path) -> None:
+    worker = begin("sync-worker")
+    assert worker.stderr is not None and "runs" in worker.stderr.readline()
+    interrupt(worker)
+    secret = home / ".local/state/remoteweb/secret"
+    assert not secret.exists()
+    secret.touch(mode=0o644)
+    assert run("sources").returncode == 0
+    done = run("serve")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Others can read {secret}." in done.stderr
 
 
 def test_the_secret_is_made_once_also_by_many_starts_at_once(tmp_path: Path) -> None:

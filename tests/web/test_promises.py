@@ -34,6 +34,7 @@ COMMANDS = (
     "remoteweb.dry_run",
     "remoteweb.terminal",
     "remoteweb.serve",
+    "remoteweb.web",
 )
 WORKER = "remoteweb.sync.worker"
 WEB = (
