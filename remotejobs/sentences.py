@@ -23,6 +23,7 @@ OUTCOMES = {
     "is-cancelled": "Cancelled.",
     "was-over": "It had already ended.",
     "told": "The scheduler was told to cancel it; it has not ended yet.",
+    "not-told": "The scheduler could not be told to cancel it: it did not take the request. The next sync tells it again.",
     "absent": "~/.{app} is not there on {server} now, so nothing was done yet.",
     "unreadable": "The record of this job cannot be read on {server} now, so nothing was done yet.",
     "queue-silent": "The scheduler did not answer, so nothing was done yet.",

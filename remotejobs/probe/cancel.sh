@@ -12,10 +12,32 @@ cancels() {
   unset IFS
   [ -n "$_told" ] || return 0
   for _kind in $KINDS; do
-    _ids=$(printf '%s' "$_told" | awk -v kind="$_kind" '$3 == kind { print $4 (kind == "process" ? " " $6 " " $7 " " $8 " " $9 : "") }')
-    [ -z "$_ids" ] || printf '%s\n' "$_ids" | "${_kind}_cancel" >/dev/null 2>&1
+    _missed=$(printf '%s' "$_told" | awk -v kind="$_kind" '
+      $3 == kind { print $4 (kind == "process" ? " " $6 " " $7 " " $8 " " $9 : "") } END { print "~" }' | "${_kind}_cancel" 2>/dev/null)
+    case $_missed in '~') ;; *'~') not_told ;; *) _missed=all not_told ;; esac
   done
-  acted=yes
+  [ -z "$_told" ] || acted=yes
+}
+
+# not_told: of $_kind, what stands in $_missed was not told to its scheduler: if it is no more afterwards, that was not us.
+# What was told by an earlier exchange stays told.
+not_told() {
+  _rest= _marks=
+  IFS=$NL
+  for _line in $_told; do
+    unset IFS
+    set -- $_line
+    case $3,$9,$NL$_missed in
+      "$_kind,-,"*"$NL$4$NL"* | "$_kind,-,${NL}all")
+        enter "$2" && _marks="$_marks $R/runs/$5/.told"
+        settled "$1" unknown "$5" "$4" not-told ;;
+      *) _rest=$_rest$_line$NL ;;
+    esac
+    IFS=$NL
+  done
+  unset IFS
+  _told=$_rest
+  rm -f $_marks
 }
 
 # cancel_targets: the jobs that are to be cancelled are asked about too, also those whose end is known: they may have been

@@ -63,21 +63,22 @@ changed_buckets() {
   { odd_files; printf '%s' "$_sorted"; } | send_files ",$changed"
 }
 
-# What is no plain file could block or flood the reader; 2048 blocks are 1 MiB.
-odd_files() { find settings facts \( ! -type f -o -size +2048 \) -print 2>/dev/null | sed 's/^/!/'; }
+# What is no plain file could block or flood the reader; 2048 blocks are 1 MiB. Its last line says that it came to its end: with 1
+# where a file went meanwhile.
+odd_files() { { find settings facts \( ! -type f -o -size +2048 \) -print 2>/dev/null; echo "~$?"; } | sed 's/^/!/'; }
 
 # send_files CHANGED <odd_files, names: what is in these files, packed. With CHANGED, only those of these buckets, each bucket
 # under a line with its checksum.
 send_files() {
   awk -v changed="$1" '
-    substr($0, 1, 1) == "!" { bad[substr($0, 2)] = 1; next }
+    substr($0, 1, 1) == "!" { if ($0 ~ /^!~[01]$/) looked = 1; bad[substr($0, 2)] = 1; next }
     changed != "" {
       bucket = substr($0, 1, 1); at = index(changed, "," bucket ":"); if (!at) next
       if (bucket != now) { now = bucket; sum = substr(changed, at + 3); print "bucket", bucket, substr(sum, 1, index(sum, ",") - 1) }
     }
     {
       path = ($0 ~ /\.json$/ ? "settings/" : "facts/") $0
-      status = (path in bad) ? -1 : 0; n = 0
+      status = (!looked || path in bad) ? -1 : 0; n = 0
       if (!status) { while ((status = (getline line < path)) > 0) text[++n] = line; close(path) }
       files++
       if (status < 0) { print "unreadable", $0; next }

@@ -49,11 +49,13 @@ process_start() {
   ) &
 }
 
-# process_cancel: stdin "PID SID TICKS BOOT SENT". TERM to all of its session but the wrapper, which stays to note the exit
-# code; KILL when it was told so before and lives on. All are told at once, then up to two seconds are waited for their end.
+# process_cancel: stdin "PID SID TICKS BOOT SENT", and `~`, which it repeats when all were told. TERM to all of its session but
+# the wrapper, which stays to note the exit code; KILL when it was told so before and lives on. All are told at once, then up to
+# two seconds are waited for their end.
 process_cancel() {
   read -r _boot_now </proc/sys/kernel/random/boot_id
   _jobs=$(cat)
+  case $_jobs in *'~') _jobs=${_jobs%'~'} ;; *) return 1 ;; esac
   for _once in 1 2 3 4 5 6 7 8 9 10; do
     _left=$(printf '%s\n' "$_jobs" | while read -r _pid _sid _ticks _boot _sent; do
       [ "$_boot" = "$_boot_now" ] || continue
@@ -62,9 +64,10 @@ process_cancel() {
       echo "$_members"
       [ "$_once" != 1 ] || kill -"$([ "$_sent" = sent ] && echo KILL || echo TERM)" $_members 2>/dev/null
     done)
-    [ -n "$_left" ] || return 0
+    [ -n "$_left" ] || break
     sleep 0.2 2>/dev/null || sleep 1
   done
+  echo '~'
 }
 
 # process_members PID SID TICKS: who lives in that session, the wrapper left out; nothing if the session is a later one.

@@ -270,14 +270,18 @@ slurm_release() {
 }
 
 # slurm_cancel [NAME]: stdin ids; with NAME only those that have it, since an id may be another job's by now.
-# Its status is no evidence: scancel ends 0 for a job that never was.
+# Says which of them Slurm was not told of, and at the end of the list repeats its mark. (That it was told is no evidence:
+# scancel ends 0 for a job that never was; and what was cut off may have arrived.)
 slurm_cancel() {
   _only=${1:+--name=$1}
-  awk '/^[0-9]+$/ { line = line " " $0; if (++n % 200 == 0) { print line; line = "" } } END { if (line != "") print line }' | {
-    _worst=0
+  awk '{ last = $0 } /^[0-9]+$/ { line = line " " $0; if (++n % 200 == 0) { print line; line = "" } }
+    END { if (line != "") print line; if (last == "~") print last }' | {
     slurm_clean
-    while IFS= read -r _ids; do $BOUND scancel $_only $_ids </dev/null >/dev/null 2>&1 || _worst=$?; done
-    return $_worst
+    while IFS= read -r _ids; do
+      [ "$_ids" != '~' ] || { echo '~'; break; }
+      $BOUND scancel $_only $_ids </dev/null >/dev/null 2>&1
+      case $? in 0 | 124 | 13[0-9] | 14[0-9]) ;; *) printf '%s\n' $_ids ;; esac
+    done
   }
 }
 

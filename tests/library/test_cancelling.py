@@ -7,9 +7,12 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster.parts import wait_until
+from cluster.steps import Steps
 from library.machines import Machine, until
 
 from remotejobs import ActionUnknown, NoSuchJob, ServerProblem
+
+KILLED = "kill -s KILL $$"
 
 
 def test_a_running_job_is_cancelled_with_all_that_it_started(machine: Machine) -> None:
@@ -135,6 +138,36 @@ def test_a_requeued_job_can_be_cancelled_though_its_first_end_is_known(slurm_clu
     # Slurm counts the new attempt a moment later; until then the row could be another job's that was given this id.
     wait_until(lambda: jobs.cancel_job(*parts(submitted)) == "Cancelled.", "the requeued job's end")
     assert "CANCELLED" in queue(slurm_cluster, submitted) or not queue(slurm_cluster, submitted).strip()
+
+
+REFUSES = 'echo "scancel: error: Unable to contact slurm controller" >&2; exit 1'
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        pytest.param("timeout 20 scancel", REFUSES, id="it does not take the request"),
+        pytest.param("awk -v kind=slurm", KILLED, id="the list of them is not made"),
+    ],
+)
+def test_a_cancel_that_never_reached_the_scheduler_is_not_what_ended_the_job(
+    cluster: Machine, step: str, what: str
+) -> None:
+    jobs, steps = cluster.submitter(), Steps(cluster.home)
+    go = cluster.home / "go"
+    waits = f'echo started; while [ ! -e "{go}" ]; do sleep 0.1; done; exit 3'
+    submitted = jobs.submit_job(jobs.create_settings(None, None, waits, scheduler="slurm"))
+    until(jobs, submitted["jobid"], lambda state: state["status"] == "running")
+    steps.arm(step, "before", what)
+    with pytest.raises(ActionUnknown, match="could not be told"):
+        jobs.cancel_job(*parts(submitted))
+    assert steps.is_struck
+    steps.disarm()
+    assert not (cluster.registry() / "runs" / submitted["jobid"] / ".told").exists()
+    go.touch()
+    until(jobs, submitted["jobid"], lambda state: state["exit_code"] == 3)
+    assert jobs.cancel_job(*parts(submitted)) == "It had already ended."
+    assert jobs.check_state(*parts(submitted), False)["status"] == "failed"
 
 
 def queue(cluster: Machine, submitted: dict[str, str]) -> str:

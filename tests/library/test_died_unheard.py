@@ -119,6 +119,23 @@ def test_a_pipe_or_a_link_in_the_place_of_a_sealed_list_blocks_nobody(folder: Fo
         assert changes.unreadable == 1
 
 
+@pytest.mark.parametrize("name", ["find", "sed"])
+def test_a_pipe_among_the_records_blocks_nobody_also_when_it_was_not_found(
+    folder: Folder, strike: Strike, name: str
+) -> None:
+    key = folder.good(1)[0]
+    os.mkfifo(folder.path / "facts" / f"{key}.start.1")
+    strike(name, {"find": "settings facts", "sed": "s/^/!/"}[name])
+    jobs = RemoteJobSubmitter(APP)
+    with jobs.changes() as changes:
+        assert list(changes) == []
+        assert changes.unreadable
+        cursor = changes.cursor
+    strike(name, "nothing")
+    with jobs.changes(cursor) as changes:
+        assert [state["jobid"] for state in changes] == [key]
+
+
 @pytest.mark.parametrize(
     ("name", "line", "end"),
     [("grep", "b1.names", KILLED), ("grep", "b1.names", "exit 2"), ("gzip", "b1.gz", KILLED)],

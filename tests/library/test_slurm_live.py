@@ -110,7 +110,7 @@ def test_a_job_is_found_by_its_exact_name_in_every_state(verb: Verb, slurm: Clus
     slurm.run("scontrol", "release", id_)
     reaches(verb, job, JobState.RUNNING)
     assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit} listed\n"
-    assert verb("slurm_cancel", data=f"{id_}\n").returncode == 0
+    assert verb("slurm_cancel", data=f"{id_}\n999999\n~\n").stdout == "~\n"
     row = reaches(verb, job, JobState.CANCELLED)
     assert verb("slurm_find", "exact.name").stdout == f"{id_} {submit} listed\n"
     assert (row.evidence.value, row.reason) == ("accounting", "by_user")
