@@ -21,7 +21,7 @@ def lines(value: str, limit: int = 200) -> str:
     return "\n".join(line(part, limit) for part in parts).strip("\n")
 
 
-def plain(error: BaseException) -> str:
+def plain(error: object) -> str:
     """A library's or the server's own words, on one line and without what a terminal would act on."""
     words = " ".join(str(error).split()) or type(error).__name__
     return "".join(c for c in words if c.isprintable())[:200].rstrip(".")

@@ -82,12 +82,13 @@ class Link:
             raise TimedOut(
                 f"{self.place} did not connect us to {target.label} within {seconds:.0f} s. Is {target.host} up?"
             )
-        if isinstance(caught, paramiko.ChannelException) and caught.code == _PROHIBITED:
+        code, words = getattr(caught, "code", None), getattr(caught, "text", caught)
+        if code == _PROHIBITED:
             raise ServerProblem(
                 f"{self.place} let us in, but does not pass connections on to {target.label}: its administrators "
                 "forbid that (AllowTcpForwarding), or this key may not."
             )
-        raise Unreachable(f"{self.place} got no connection to {target.label}: {plain(caught)}.")
+        raise Unreachable(f"{self.place} got no connection to {target.label}: {plain(words)}.")
 
     def _log_in(self, login: Login, seconds: float) -> None:
         import paramiko

@@ -3,6 +3,7 @@
 import base64
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,8 @@ class RemoteJobSubmitter:
     """Submits jobs on one server, and tells what became of them.
 
     `server` None is this machine, and everything after it is ignored; else it is a host, an address or an alias of
-    ~/.ssh/config. Without a password, the agent and the keys of ~/.ssh are used. `shell` replaces all of this.
+    ~/.ssh/config. Without a password, the agent and the keys of ~/.ssh are used. `jumps`: the servers to go through,
+    the first one first, instead of those that the file names. `shell` replaces all of this.
     """
 
     STATUS_SUBMITTED = JobState.SUBMITTED.value
@@ -48,11 +50,12 @@ class RemoteJobSubmitter:
         password: str | None = None,
         *,
         port: int | None = None,
+        jumps: Sequence[str] | None = None,
         shell: Shell | None = None,
     ) -> None:
         self.app_name = app_name(app_name_)
         if shell is None:
-            shell = LocalShell() if server is None else _ssh(server, username, password, port)
+            shell = LocalShell() if server is None else _ssh(server, username, password, port, jumps)
         self.settings = Registry(shell, self.app_name)
 
     def create_settings(
@@ -229,10 +232,13 @@ def _token(action: str | None) -> str:
         raise BadInput(f"{action!r} is not an action: give the uuid that the earlier try told.") from None
 
 
-def _ssh(server: str, username: str | None, password: str | None, port: int | None) -> SSHShell:
+def _ssh(
+    server: str, username: str | None, password: str | None, port: int | None, jumps: Sequence[str] | None
+) -> SSHShell:
     where = Destination.parse(server)
     if username is not None:
         where = replace(where, user=username)
     if port is not None:
         where = replace(where, port=port, port_given=True)
-    return SSHShell(where, password=password)
+    way = None if jumps is None else [Destination.parse(jump) for jump in jumps]
+    return SSHShell(where, password=password, jumps=way)

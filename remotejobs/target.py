@@ -72,11 +72,17 @@ class Target:
                 where.host,
                 where.port,
                 where.user or "",
-                tuple(Path(path) for path in told.get("key_files", ())),
-                tuple(Path(path) for path in told.get("certificate_files", ())),
+                _paths(told.get("key_files", [])),
+                _paths(told.get("certificate_files", [])),
                 bool(told.get("only_these_keys", False)),
                 str(told.get("key_name", "")),
                 tuple(cls.from_dict(jump) for jump in told.get("jumps", ())),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"This is no description of a way to a server: {error!r}.") from None
+
+
+def _paths(told: Any) -> tuple[Path, ...]:
+    if not isinstance(told, list):
+        raise TypeError("no list of paths")
+    return tuple(Path(path) for path in told)

@@ -22,6 +22,10 @@ class Heard:
         self.last = time.monotonic()
         return data
 
+    def close(self) -> None:
+        with suppress(EOFError, OSError):  # a channel tells the jump that it ends, which may be gone already
+            self.plain.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.plain, name)
 
