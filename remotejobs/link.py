@@ -91,8 +91,6 @@ class Link:
         raise Unreachable(f"{self.place} got no connection to {target.label}: {plain(words)}.")
 
     def _log_in(self, login: Login, seconds: float) -> None:
-        import paramiko
-
         with Watchdog(self.root, seconds) as watchdog:
             login.use_clock(watchdog)
             try:
@@ -102,7 +100,7 @@ class Link:
                 if not watchdog.expired or isinstance(error, LoginUnanswered):
                     raise
                 raise self._too_slow(watchdog.seconds) from error
-            except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
+            except Exception as error:  # nonsense from a server makes paramiko raise anything
                 if watchdog.expired:
                     raise self._too_slow(watchdog.seconds) from None
                 raise Unreachable(
@@ -140,8 +138,23 @@ class Link:
             self.transport.join(0.1)
         return self.alive
 
-    def session(self) -> "Channel":
-        return self._live().open_session(timeout=NEVER)
+    def begin(self, command: str) -> "Channel":
+        """The channel on which it runs. Raises OSError, EOFError, SSHException."""
+        import paramiko
+
+        channel = None
+        try:
+            channel = self._live().open_session(timeout=NEVER)
+            channel.exec_command(command)
+            begun, channel = channel, None
+            return begun
+        except (paramiko.SSHException, OSError, EOFError):
+            raise
+        except Exception as error:  # nonsense from a server makes paramiko raise anything
+            raise EOFError(plain(error)) from error
+        finally:
+            if channel is not None:
+                channel.close()
 
     def _live(self) -> "Transport":
         if self.transport is None:
@@ -215,7 +228,7 @@ def _transport_factory(known_types: list[str]) -> Callable[..., "Transport"]:
 
             def get_exception(self) -> Exception | None:
                 error: Exception | None = super().get_exception()
-                if isinstance(error, EOFError | OSError):
+                if error is not None and not isinstance(error, paramiko.AuthenticationException):
                     self.broken_by = error
                 return error
 

@@ -82,6 +82,8 @@ class Login:
         for method, attempt in self._methods():
             if wanted is None or method in wanted:
                 accepted = attempt(transport)
+                if accepted is not None:
+                    self._person.has_taken_a_step = True
                 if accepted is not None or self._is_over or not transport.is_active():
                     return accepted
         if wanted and not self._person.is_there:
@@ -189,7 +191,7 @@ class Login:
 
     def _is_for_password(self, questions: list[tuple[str, bool]]) -> bool:
         (text, echo), *others = questions
-        is_one = not others and not echo and not self._password_sent
+        is_one = not others and not echo and not self._password_sent and "your answer" not in self._tried
         return is_one and self._password is not None and not _CODE.search(text)
 
     def _failure(self, *, still_there: bool) -> LoginError:

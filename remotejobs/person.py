@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Literal
 
 from remotejobs.errors import LoginUnanswered, RemoteJobsError
-from remotejobs.foreign import line
-from remotejobs.prompts import MAX_ANSWER, Prompt, Prompter, Question
+from remotejobs.foreign import line, lines
+from remotejobs.prompts import MAX_ANSWER, Kind, Prompt, Prompter, Question
 from remotejobs.target import Target
 from remotejobs.wire import Watchdog
 
@@ -23,6 +24,7 @@ class Person:
         self._left = seconds
         self._target = target
         self.watchdog: Watchdog | None = None
+        self.has_taken_a_step = False
 
     @property
     def is_there(self) -> bool:
@@ -40,22 +42,25 @@ class Person:
                 self._left = max(0.0, self._end - time.monotonic())
 
     def ask_secret(self, kind: Literal["password", "passphrase"], text: str) -> str:
-        return self.ask(
-            Prompt(kind, self._target.label, self._target.user, (Question(text),), self._seconds)
-        )[0]
+        return self._ask(self._prompt(kind, [(text, False)]))[0]
 
     def ask_for_server(
         self, title: str, instructions: str, questions: Sequence[tuple[str, bool]]
     ) -> list[str]:
         """Without questions it is only shown."""
+        prompt = self._prompt("code", questions)
+        return self._ask(replace(prompt, title=line(title), instructions=lines(instructions)))
+
+    def _prompt(self, kind: Kind, questions: Sequence[tuple[str, bool]]) -> Prompt:
+        asked = tuple(Question(lines(text), echo) for text, echo in questions)
         where = (self._target.label, self._target.user)
-        return self.ask(Prompt.of_server(*where, (title, instructions), questions, self._seconds))
+        return Prompt(kind, *where, asked, self._seconds, is_further=self.has_taken_a_step)
 
     @property
     def _seconds(self) -> float:
         return max(0.0, self._end - time.monotonic())
 
-    def ask(self, prompt: Prompt) -> list[str]:
+    def _ask(self, prompt: Prompt) -> list[str]:
         """Within `time()`. Raises LoginUnanswered."""
         wanted = ", ".join(repr(line(question.text, 60)) for question in prompt.questions) or "to be seen"
         if self._prompter is None:

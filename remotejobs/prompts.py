@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from remotejobs import foreign
-
 MAX_QUESTIONS = 16  # of one round; sshd sends one or two
 MAX_ROUNDS = 12  # of one login
 MAX_ANSWER = 4096  # characters
 # sshd hangs up on whoever is not in after 120 s (LoginGraceTime), the person's time included.
 ANSWER_WITHIN = 110.0
+Kind = Literal["code", "password", "passphrase"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +27,18 @@ class Prompt:
     `kind`: "code" (keyboard-interactive: the server's own questions), "password", or "passphrase" (of a key file here:
     the server gets neither question nor answer). Without questions it is only something to show ("approve this on your
     phone"): the answer is then (), at once, and the waiting is the server's. `server` and `user` are ours: the hop that
-    asks, which may be a jump. `seconds` are left to answer in.
+    asks, which may be a jump. `seconds` are left to answer in. `is_further`: the server has taken a first step already
+    (a key, most often).
     """
 
-    kind: Literal["code", "password", "passphrase"]
+    kind: Kind
     server: str
     user: str
     questions: tuple[Question, ...]
     seconds: float
     title: str = ""
     instructions: str = ""
-
-    @classmethod
-    def of_server(
-        cls,
-        server: str,
-        user: str,
-        words: tuple[str, str],
-        questions: Sequence[tuple[str, bool]],
-        seconds: float,
-    ) -> "Prompt":
-        """`words`: title and instructions."""
-        asked = tuple(Question(foreign.lines(text), echo) for text, echo in questions)
-        return cls("code", server, user, asked, seconds, foreign.line(words[0]), foreign.lines(words[1]))
+    is_further: bool = False
 
 
 # Called in the thread that asked for the connection; gives an answer per question, or None for "given up".

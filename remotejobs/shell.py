@@ -185,13 +185,8 @@ class SSHShell:
         import paramiko
 
         try:
-            channel = link.session()
             self.execs += 1
-            try:
-                channel.exec_command(command)
-                status = over_channel(channel, data, answer)
-            finally:
-                channel.close()
+            status = over_channel(link.begin(command), data, answer)
             # A broken connection ends every stream like an orderly end does, only without a status.
             if status is not None or link.settled():
                 return status

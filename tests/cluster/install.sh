@@ -30,6 +30,7 @@ want gawk gawk
 want mawk mawk
 want util-linux setpriv
 want faketime faketime
+ls /usr/lib/*/security/pam_oath.so >/dev/null 2>&1 || wanted="$wanted libpam-oath"
 # Debian keeps the server's commands out of the PATH.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 python3 -c 'import ensurepip, venv' 2>/dev/null || wanted="$wanted python3-venv"

@@ -8,13 +8,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import paramiko
 import psutil
 import pytest
 from cluster.sshd import Account, Sshd, make_key
 
 from remotejobs.destination import Destination
-from remotejobs.errors import KeyLocked, LoginError, LoginRefused, LoginUnanswered
+from remotejobs.errors import KeyLocked, LoginError, LoginRefused
 from remotejobs.shell import SSHShell
 
 Connect = Callable[..., SSHShell]
@@ -247,39 +246,3 @@ def test_a_password_answers_a_server_that_asks_by_pam_or_wants_two_steps(
             shell.run("true")
     finally:
         server.stop()
-
-
-class AskingServer(paramiko.ServerInterface):
-    """Asks for a code, which our sshd does not do without further modules."""
-
-    def get_allowed_auths(self, username: str) -> str:
-        return "keyboard-interactive"
-
-    def check_auth_interactive(self, username: str, submethods: str) -> paramiko.InteractiveQuery:
-        return paramiko.InteractiveQuery("", "", ("Password: ", False), ("\x1b[31mCode: ", True))
-
-    def check_auth_interactive_response(self, responses: list[str]) -> int:
-        assert responses == ["", ""]  # no secret where it was not asked for
-        return paramiko.AUTH_FAILED
-
-
-def test_a_question_for_a_code_is_left_to_a_person(tmp_path: Path) -> None:
-    key = paramiko.Ed25519Key.from_private_key_file(str(make_key(tmp_path / "host")))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
-        def serve() -> None:
-            transport = paramiko.Transport(listener.accept()[0])
-            transport.add_server_key(key)
-            transport.start_server(event=threading.Event(), server=AskingServer())
-            transport.join(10)
-
-        server = threading.Thread(target=serve)
-        server.start()
-        line = f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}"
-        with pytest.raises(LoginUnanswered, match="only a person can answer") as refused:
-            SSHShell(Destination("127.0.0.1", port, "me"), password=SECRET, extra_host_keys=[line]).run(
-                "true"
-            )
-        assert "\x1b" not in str(refused.value)
-        server.join()
