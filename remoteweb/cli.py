@@ -22,6 +22,7 @@ DEFAULT_PORT = 8000
 def register(app: Flask) -> None:
     """Add the commands to the app."""
     from remoteweb.audit_command import show_audit
+    from remoteweb.database_commands import backup, migrate
     from remoteweb.list_commands import list_jobs, list_sources
     from remoteweb.update_command import update_database
 
@@ -33,6 +34,8 @@ def register(app: Flask) -> None:
         link,
         serve,
         web,
+        migrate,
+        backup,
         sync_worker,
         show_audit,
     ):

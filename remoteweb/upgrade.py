@@ -184,18 +184,22 @@ def _copy(path: Path, version: str) -> None:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = path.with_name(f"{path.name}.{version}.{stamp}.copy")
     draft = target.with_name(target.name + ".part")
-    draft.unlink(missing_ok=True)
-    os.close(_new_file(draft, _mode_of(path)))
-    # The backup interface, since a copied file lacks what still lies in the WAL.
-    with (
-        contextlib.closing(sqlite3.connect(path)) as source,
-        contextlib.closing(sqlite3.connect(draft)) as copy,
-    ):
-        source.backup(copy)
+    copy_whole(path, draft, _mode_of(path))
     draft.rename(target)
     copies = sorted(path.parent.glob(f"{path.name}.*.copy"), key=lambda file: file.stat().st_mtime_ns)
     for old in copies[:-COPIES]:
         old.unlink()
+
+
+def copy_whole(path: Path, target: Path, mode: int) -> None:
+    """Of one moment, by the backup interface: a copied file lacks what still lies in the WAL. What lay at `target` goes."""
+    target.unlink(missing_ok=True)
+    os.close(_new_file(target, mode))
+    with (
+        contextlib.closing(sqlite3.connect(path)) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
 
 
 def _is_of_a_model(_object: object, name: str | None, _kind: str, _reflected: bool, _other: object) -> bool:

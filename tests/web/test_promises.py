@@ -35,6 +35,7 @@ COMMANDS = (
     "remoteweb.terminal",
     "remoteweb.serve",
     "remoteweb.web",
+    "remoteweb.database_commands",
 )
 WORKER = "remoteweb.sync.worker"
 WEB = (
