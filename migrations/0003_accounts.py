@@ -4,6 +4,7 @@ What was there belongs to the first account, an administrator without a password
 in by a printed link, which signs in to that account.
 """
 
+import secrets
 import time
 
 import sqlalchemy as sa
@@ -48,7 +49,7 @@ def _accounts():
     first = {
         "name": "admin",
         "role": "administrator",
-        "handle": "",
+        "handle": secrets.token_urlsafe(32),
         "password": "",
         "totp": "",
         "totp_used": 0,

@@ -10,17 +10,16 @@ from flask import Flask, current_app
 from flask.cli import FlaskGroup
 
 from remoteweb import serving, sources, terminal
-from remoteweb.commands import with_database
+from remoteweb.commands import this_app, with_database
 from remoteweb.database import db, shown
 from remoteweb.models import Source
 from remoteweb.untrusted import line
 from remoteweb.upgrade import upgrade_database
 
-DEFAULT_PORT = 8000
-
 
 def register(app: Flask) -> None:
     """Add the commands to the app."""
+    from remoteweb import user_commands
     from remoteweb.audit_command import show_audit
     from remoteweb.database_commands import backup, migrate
     from remoteweb.list_commands import list_jobs, list_sources
@@ -38,6 +37,7 @@ def register(app: Flask) -> None:
         backup,
         sync_worker,
         show_audit,
+        *user_commands.COMMANDS,
     ):
         app.cli.add_command(command)
 
@@ -78,17 +78,13 @@ def _version_option() -> click.Parameter:
     )
 
 
-def _app() -> Flask:
-    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
-
-
 @click.command("forget-source")
 @click.argument("app")
 @click.argument("server", required=False, metavar="[[USER@]SERVER[:PORT]]")
 @with_database
 def forget_source(app: str, server: str | None) -> None:
     """Remove a source with its jobs from this database. On SERVER, nothing is touched."""
-    upgrade_database(_app())
+    upgrade_database(this_app())
     source = _source_named(app, server)
     if source is None:
         place = server or "this machine"
@@ -126,7 +122,7 @@ def link(port: int | None) -> None:
     """Print a link that lets one browser in, once, within an hour."""
     from remoteweb.access import new_link
 
-    upgrade_database(_app())
+    upgrade_database(this_app())
     public = current_app.config["PUBLIC_URL"]
     click.echo(new_link(public if public and port is None else f"http://localhost:{port or _served_port()}"))
 
@@ -135,19 +131,19 @@ def _served_port() -> int:
     found = serving.ports(shown(db.engine.url))
     if not found:
         terminal.say(
-            f"Nothing is served now: the link opens once `remoteweb serve` runs (port {DEFAULT_PORT})."
+            f"Nothing is served now: the link opens once `remoteweb serve` runs (port {serving.DEFAULT_PORT})."
         )
-    return found[0] if found else DEFAULT_PORT
+    return found[0] if found else serving.DEFAULT_PORT
 
 
 @click.command("serve")
-@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=serving.DEFAULT_PORT, show_default=True)
 @with_database
 def serve(port: int) -> None:
     """Serve the pages on this machine, with the sync worker beside them."""
     from remoteweb.serve import serve as serve_app
 
-    serve_app(_app(), port)
+    serve_app(this_app(), port)
 
 
 @click.command("web")
@@ -163,7 +159,7 @@ def web(path: Path | None) -> None:
     """Serve the pages alone, on a unix socket behind a reverse proxy. Syncs are the work of `sync-worker`."""
     from remoteweb.web import serve_web
 
-    serve_web(_app(), path)
+    serve_web(this_app(), path)
 
 
 @click.command("sync-worker")
@@ -173,12 +169,12 @@ def sync_worker() -> None:
     from remoteweb import starting
     from remoteweb.sync.worker import Worker
 
-    starting.check_worker(_app())
-    upgrade_database(_app())
+    starting.check_worker(this_app())
+    upgrade_database(this_app())
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    worker = Worker(_app())
+    worker = Worker(this_app())
     worker.start()
     terminal.say("The sync worker runs. Ctrl-C ends it.")
     while not over.wait(1.0):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from flask import Flask, current_app
 from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +25,11 @@ def with_database(command: Callable[..., Any]) -> Callable[..., Any]:
             raise unusable(error) from error
 
     return with_appcontext(guarded)
+
+
+def this_app() -> Flask:
+    """The app that the command works for."""
+    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
 
 
 def _leave() -> None:

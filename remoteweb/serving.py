@@ -11,6 +11,7 @@ from remoteweb.paths import state_folder
 
 NAME = "serving."  # and the port
 MAX_NOTE = 4096
+DEFAULT_PORT = 8000
 
 
 @contextlib.contextmanager

@@ -1,16 +1,17 @@
-"""Ways in that work once: a printed link. Only its token's digest is stored."""
+"""Ways in that work once: a printed link, and an invitation. Only their tokens' digests are stored."""
 
 import secrets
 import time
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, select
 
-from remoteweb.access import sessions
+from remoteweb import audit
 from remoteweb.access.sessions import digest
 from remoteweb.accounts import FIRST, Account, Entry
 from remoteweb.database import begin_writing, db
 
 LINK_SECONDS = 3600.0
+INVITATION_SECONDS = 86400.0
 
 
 def new_link(base_url: str) -> str:
@@ -21,13 +22,17 @@ def new_link(base_url: str) -> str:
     return f"{base_url.rstrip('/')}/enter/{token}"
 
 
-def use_link(token: str) -> str | None:
-    """The secret of a new session; None: the link was used, is too old, or never was."""
+def new_invitation(account: Account, base_url: str) -> str:
+    """A link under `base_url` that lets one browser in to an account, once, within a day, to give it a way in of its own."""
     begin_writing()
-    account_id = take("link", token)
-    secret = sessions.begin(account_id, by_link=True) if account_id is not None else None
+    invitations = db.delete(Entry).where(Entry.account_id == account.id, Entry.kind == "invitation")
+    db.session.execute(
+        invitations
+    )  # the last one counts: it is made anew where the former may have been seen
+    token = add("invitation", account.id, INVITATION_SECONDS)
+    audit.note("invited", account.name)
     db.session.commit()
-    return secret
+    return f"{base_url.rstrip('/')}/invited/{token}"
 
 
 def add(kind: str, account_id: int, seconds: float) -> str:
@@ -41,20 +46,23 @@ def add(kind: str, account_id: int, seconds: float) -> str:
     return token
 
 
-def take(kind: str, token: str) -> int | None:
+def use(kind: str, token: str) -> Account | None:
     """Uses it up, in the caller's transaction: whose it is; None: it was used, is too old, or never was."""
+    if of(kind, token) is None:
+        return None  # a stranger who tries one after the other makes nobody wait
+    begin_writing()
     now = time.time()
-    used = (
-        db.update(Entry).where(*_good(kind, token, now), Entry.account_id.in_(_enabled())).values(used_at=now)
-    )
-    account_id: int | None = db.session.scalar(used.returning(Entry.account_id))
-    return account_id
+    used = db.update(Entry).where(*_good(kind, token, now)).values(used_at=now).returning(Entry.account_id)
+    account_id = db.session.scalar(used)
+    return None if account_id is None else db.session.get(Account, account_id)
 
 
-def of(kind: str, token: str) -> int | None:
+def of(kind: str, token: str) -> Account | None:
     """Whose it is, without using it up."""
-    query = select(Entry.account_id).where(*_good(kind, token, time.time()))
-    return db.session.scalar(query.where(Entry.account_id.in_(_enabled())))
+    query = (
+        select(Account).join(Entry, Entry.account_id == Account.id).where(*_good(kind, token, time.time()))
+    )
+    return db.session.scalar(query.where(Account.disabled_at.is_(None)))
 
 
 def _good(kind: str, token: str, now: float) -> tuple[ColumnElement[bool], ...]:
@@ -64,7 +72,3 @@ def _good(kind: str, token: str, now: float) -> tuple[ColumnElement[bool], ...]:
         Entry.used_at.is_(None),
         Entry.expires_at > now,
     )
-
-
-def _enabled() -> Select[int]:
-    return select(Account.id).where(Account.disabled_at.is_(None))

@@ -8,6 +8,7 @@ from flask import current_app, request
 from sqlalchemy.exc import DBAPIError
 from werkzeug.wrappers import Response
 
+from remoteweb import audit
 from remoteweb.access import cookies
 from remoteweb.access.origin import is_loopback
 from remoteweb.accounts import Account, Session
@@ -135,6 +136,15 @@ def end(account_id: int, session_id: int) -> bool:
     begin_writing()
     mine = db.delete(Session).where(Session.id == session_id, Session.account_id == account_id)
     return db.session.scalar(mine.returning(Session.id)) is not None
+
+
+def end_this_one() -> None:
+    """The one of this request."""
+    begin_writing()
+    this = db.delete(Session).where(Session.digest == digest(_sent() or "")).returning(Session.id)
+    if db.session.scalar(this) is not None:
+        audit.note("signed out")
+    db.session.commit()
 
 
 def end_all(account_id: int, but: int | None = None) -> int:

@@ -32,6 +32,7 @@ COMMANDS = (
     "remoteweb.update_command",
     "remoteweb.attended",
     "remoteweb.dry_run",
+    "remoteweb.user_commands",
     "remoteweb.terminal",
     "remoteweb.serve",
     "remoteweb.web",
@@ -146,7 +147,10 @@ def test_only_a_start_joins_the_parts() -> None:
         ("import remotejobs", {*WEB, "remoteweb", "fabric", "paramiko"}),
         ("import remotejobs.shell", {*WEB, "remoteweb"}),
         ("import remotejobs.sinks", {*WEB, "remoteweb", "psycopg", "fabric", "paramiko"}),
-        ("import remoteweb; remoteweb.create_app()", {"fabric", "paramiko", "gunicorn"}),
+        (
+            "import remoteweb; remoteweb.create_app()",
+            {"fabric", "paramiko", "gunicorn", "fido2", "segno", "cryptography"},
+        ),
     ],
 )
 def test_a_start_loads_no_more_than_it_needs(start: str, absent: set[str]) -> None:

@@ -1,0 +1,87 @@
+"""The administrator's page of accounts: who there is, inviting, shutting out."""
+
+from flask import abort, current_app, flash, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from remoteweb import viewer
+from remoteweb.access import bp, entry, people, proof
+from remoteweb.accounts import GUEST, USER, Account
+from remoteweb.database import db
+
+
+@bp.get("/users")
+def users() -> str:
+    _for_administrators()
+    return _page()
+
+
+@bp.post("/users")
+@proof.required
+def add_user() -> AnyResponse:
+    """A user of its own, or a guest of the administrator who asks."""
+    _for_administrators()
+    is_guest = request.form.get("role") == GUEST
+    try:
+        of = viewer.current().owner_id if is_guest else None
+        account = people.create(request.form.get("name", ""), GUEST if is_guest else USER, of)
+    except people.Refused as error:
+        db.session.rollback()
+        return make_response(_page(sentence=str(error)), 422)
+    return _invite(account)
+
+
+@bp.post("/users/<int(max=2147483647):account_id>/invite")
+@proof.required
+def invite_user(account_id: int) -> AnyResponse:
+    _for_administrators()
+    return _invite(db.get_or_404(Account, account_id))
+
+
+@bp.post("/users/<int(max=2147483647):account_id>/disable")
+@proof.required
+def disable_user(account_id: int) -> AnyResponse:
+    _for_administrators()
+    account = db.get_or_404(Account, account_id)
+    try:
+        if account.id == viewer.current().account_id:
+            raise people.Refused("That is your own account: another administrator would have to do it.")
+        people.disable(account)
+        flash(f"{account.name} is signed out everywhere, and comes in no more.")
+    except people.Refused as error:
+        db.session.rollback()
+        flash(str(error))
+    return redirect(url_for("access.users"), 303)
+
+
+@bp.post("/users/<int(max=2147483647):account_id>/enable")
+@proof.required
+def enable_user(account_id: int) -> AnyResponse:
+    _for_administrators()
+    account = db.get_or_404(Account, account_id)
+    people.enable(account)
+    flash(f"{account.name} may come in again.")
+    return redirect(url_for("access.users"), 303)
+
+
+def _invite(account: Account) -> AnyResponse:
+    """The link stands in this one answer, and nowhere again."""
+    link = entry.new_invitation(account, current_app.config["PUBLIC_URL"] or request.host_url)
+    return make_response(_page(link=link, invited=account.name))
+
+
+def _page(sentence: str = "", link: str = "", invited: str = "") -> str:
+    accounts = people.all_of_them()
+    return render_template(
+        "access/users.html",
+        accounts=accounts,
+        names={account.id: account.name for account in accounts},
+        me=viewer.current().account_id,
+        sentence=sentence,
+        link=link,
+        invited=invited,
+    )
+
+
+def _for_administrators() -> None:
+    if not viewer.current().is_administrator:
+        abort(404)  # as for an address that is not there
