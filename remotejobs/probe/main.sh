@@ -77,7 +77,7 @@ resubmission() {
   case $? in 1) settled "$1" unknown - - absent; return ;; 2) settled "$1" unknown - - "$trouble"; return ;; esac
   kept "$3"
   case $? in
-    0) belongs_here "$1" "$3" && submission "$1" "$2" "${3%_*}" "$(member scheduler)" "$4" ;;
+    0) belongs_here "$1" "$3" && submission "$1" "$2" "${3%_*}" "$(member scheduler)" "$4" again ;;
     1) settled "$1" refused - - no-job ;;
     *) settled "$1" unknown - - unreadable ;;
   esac

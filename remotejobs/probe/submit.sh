@@ -3,7 +3,7 @@
 # ---- submitting, in two phases: claimed, held under a name that only this action has, recorded, read back, released ----
 # Two of these may run at once for one action (a killed client's remote shell lives on): what decides is always a file
 # that only one of them can create, and both read it back.
-# submission UUID APP HASH KIND ASKED (the document in $document); says the outcome.
+# submission UUID APP HASH KIND ASKED [again] (the document in $document); says the outcome.
 submission() {
   uuid=$1 key=- id=- code=failed state=refused text=
   submit_steps "$@"
@@ -16,7 +16,8 @@ submit_steps() {
   act=actions/$1 hash=$3 kind=$4
   enter "$2" && earlier_try && return
   [ $((NOW - $5)) -lt 604800 ] || { code=too-old; return; }
-  make "$2" || { code=$trouble; return; }
+  # A registry that had the job a moment ago is away, and not to be made anew.
+  if [ -n "$6" ]; then enter "$2" || { state=unknown code=${trouble:-absent}; return; }; else make "$2" || { code=$trouble; return; }; fi
   here "$kind" || { code=no-scheduler; return; }
   place=$("${kind}_cluster" 2>/dev/null) && [ -n "$place" ] || { state=unknown code=cannot-look; return; }
   mkdir "$act" 2>/dev/null
