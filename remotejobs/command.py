@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from remotejobs import foreign, terminal
+from remotejobs.aliases import parse_jumps
 from remotejobs.described import described
 from remotejobs.destination import Destination
 from remotejobs.errors import ActionUnknown, BadInput, RemoteJobsError
@@ -20,6 +21,7 @@ from remotejobs.records import JobKey
 from remotejobs.shell import LocalShell, Shell, SSHShell
 from remotejobs.submitter import RemoteJobSubmitter
 
+_JUMP = "remotejobs.jump"
 DEFAULT_APP = "remoteJobs-vistrails"
 # How a line says who tells the state.
 WITNESSES = {
@@ -45,11 +47,20 @@ WITNESSES = {
     envvar="REMOTEJOBS_SERVER",
     help="Where the jobs are; without it, this machine.",
 )
+@click.option(
+    "--jump",
+    metavar="[USER@]HOST[:PORT],...",
+    envvar="REMOTEJOBS_JUMP",
+    help="The servers to go through, the first one first, as `ssh -J` takes them; `none` if ~/.ssh/config names some.",
+)
 @click.option("--password-stdin", is_flag=True, help="Read a password from the first line of standard input.")
 @click.pass_context
-def main(context: click.Context, app: str, server: str | None, password_stdin: bool) -> None:
+def main(
+    context: click.Context, app: str, server: str | None, jump: str | None, password_stdin: bool
+) -> None:
     """Submit jobs on machines that are reached by SSH, and know what became of them."""
     context.obj = (app, server, password_stdin)
+    context.meta[_JUMP] = jump
 
 
 @contextmanager
@@ -57,7 +68,7 @@ def _jobs(context: click.Context) -> Iterator[RemoteJobSubmitter]:
     """A known error is a sentence and an exit code (2 input, 3 login or host key, 4 unreachable, 1 else), no traceback."""
     app, server, password_stdin = context.obj
     try:
-        with RemoteJobSubmitter(app, shell=_shell(server, password_stdin)) as jobs:
+        with RemoteJobSubmitter(app, shell=_shell(server, context.meta[_JUMP], password_stdin)) as jobs:
             yield jobs
     except RemoteJobsError as error:
         terminal.complain(str(error))
@@ -70,16 +81,18 @@ def _jobs(context: click.Context) -> Iterator[RemoteJobSubmitter]:
         sys.exit(130)
 
 
-def _shell(server: str | None, password_stdin: bool) -> Shell:
+def _shell(server: str | None, jump: str | None, password_stdin: bool) -> Shell:
     if server is None:
         return LocalShell()
     where = Destination.parse(server)
+    jumps = None if jump is None else parse_jumps(jump)
     accept = terminal.accepts if terminal.is_interactive() else None
     if password_stdin:
-        return SSHShell(where, password=sys.stdin.readline().rstrip("\r\n"), accept_host_key=accept)
+        password = sys.stdin.readline().rstrip("\r\n")
+        return SSHShell(where, jumps=jumps, password=password, accept_host_key=accept)
     if not terminal.is_interactive():
-        return SSHShell(where)
-    return terminal.AskingShell(where, accept)
+        return SSHShell(where, jumps=jumps)
+    return terminal.AskingShell(where, accept, jumps)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -2,7 +2,8 @@
 
 import getpass
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import click
 
@@ -10,6 +11,7 @@ from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, LoginRefused
 from remotejobs.foreign import line
 from remotejobs.output import MAX_STDOUT, Output, Progress, Readable
+from remotejobs.prompts import Prompt
 from remotejobs.shell import SSHShell
 
 
@@ -36,24 +38,64 @@ def accepts(error: HostKeyUnknown) -> bool:
     return str(answer).strip().lower() == "yes"
 
 
-def ask_login(server: str, user: str | None) -> tuple[str, str]:
-    """User name and password, after agent and keys were refused. The password is kept by nobody."""
-    say(f"No key lets us in to {line(server)}.")
-    name = click.prompt("User name", default=user or getpass.getuser(), err=True)
-    return str(name).strip(), str(click.prompt(f"Password of {line(name)}", hide_input=True, err=True))
+def answers(prompt: Prompt) -> list[str] | None:
+    """A prompter for SSHShell: each question in its turn, hidden unless the answer may be seen."""
+    if prompt.kind == "code":
+        say(f"{prompt.server} asks {prompt.user}:")
+        _quote(prompt.title, prompt.instructions)
+    if not prompt.questions:
+        say("Waiting for that.")
+    given = []
+    try:
+        for question in prompt.questions:
+            *menu, last = question.text.split("\n")
+            _quote(*menu)
+            asked = click.prompt(
+                f"| {last}" if prompt.kind == "code" else last,
+                default="",
+                show_default=False,
+                hide_input=not question.echo,
+                prompt_suffix=" " if last.endswith(":") else ": ",
+                err=True,
+            )
+            given.append(str(asked))
+    except click.Abort:
+        return None
+    return given
+
+
+def _quote(*texts: str) -> None:
+    """The server's own words stand behind a bar: none of them can pass for a line of ours."""
+    for text in texts:
+        for part in text.split("\n") if text else ():
+            say(f"| {part}")
 
 
 class AskingShell:
-    """A server whose user name and password are asked for, once, when agent and keys were refused."""
+    """A server on whose login a person at the terminal is asked what it wants; for their user name too, if they gave none."""
 
-    def __init__(self, destination: Destination, accept: Callable[[HostKeyUnknown], bool] | None) -> None:
-        self._where, self._accept = destination, accept
-        self._shell = SSHShell(destination, accept_host_key=accept)
-        self._asked = False
+    def __init__(
+        self,
+        destination: Destination,
+        accept: Callable[[HostKeyUnknown], bool] | None,
+        jumps: Sequence[Destination] | None = None,
+    ) -> None:
+        self._where, self._accept, self._jumps = destination, accept, jumps
+        self._has_name = destination.user is not None
+        self._shell = self._new()
         self.connections = self.execs = 0
 
     def __str__(self) -> str:
         return str(self._where)
+
+    def _new(self) -> SSHShell:
+        return SSHShell(self._where, jumps=self._jumps, prompter=self._prompter, accept_host_key=self._accept)
+
+    def _prompter(self, prompt: Prompt) -> list[str] | None:
+        needs_name = not (self._has_name or prompt.is_further or prompt.kind == "passphrase")
+        if needs_name and prompt.user == getpass.getuser():
+            raise _WhoError(prompt.user)
+        return answers(prompt)
 
     def run(
         self,
@@ -65,17 +107,24 @@ class AskingShell:
     ) -> Output:
         try:
             return self._shell.run(command, data, timeout, progress, limit)
-        except LoginRefused:
-            if self._asked:
-                raise
+        except _WhoError as who:
+            # Nothing was read of `data` before the login.
+            say(f"No key lets us in to {line(self._where)}.")
+            user = str(click.prompt("User name", default=who.user, err=True)).strip()
         finally:
             self.connections, self.execs = self._shell.connections, self._shell.execs
-        # Nothing was read of `data` before the login.
-        self._asked = True
-        user, password = ask_login(str(self._where), self._where.user)
-        where = Destination(self._where.host, self._where.port, user, self._where.port_given)
-        self._shell = SSHShell(where, password=password, accept_host_key=self._accept)
+        self._has_name = True
+        self._where = replace(self._where, user=user)
+        self._shell = self._new()
         return self._shell.run(command, data, timeout, progress, limit)
 
     def close(self) -> None:
         self._shell.close()
+
+
+class _WhoError(LoginRefused):
+    """No key was taken, and who logs in was never said."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        super().__init__(f"No key lets {user} in.")

@@ -1,5 +1,6 @@
 """Logins in which a person takes part: one-time codes, passwords, approvals and passphrases, on real sshds with PAM."""
 
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from cluster.pam_sshd import PamSshd
 from cluster.parts import need
 from cluster.sshd import Sshd, make_key
 from library.asking import AskingServer, Somebody, serving
+from library.test_command import START
 from library.test_shell_faults import leaving_nothing
+from web.terminals import Terminal
 
 from remotejobs import Prompt, Target
 from remotejobs.errors import KeyLocked, LoginRefused, LoginUnanswered, TimedOut, Unreachable
@@ -146,6 +149,36 @@ def test_answers_that_do_not_fit_are_not_sent(make: Make, answers: list[str]) ->
     with pytest.raises(LoginUnanswered):
         to(server, Somebody(answers), keys=[server.key]).run("true")
     assert failures(server) == before
+
+
+def test_the_command_asks_for_the_name_and_whatever_the_server_wants(make: Make, ssh_folder: Path) -> None:
+    server = make(PASSWORD + CODE)
+    (ssh_folder / "known_hosts").write_text(server.known_hosts.read_text())
+    terminal = Terminal("--server", f"{server.host}:{server.port}", "list", command=START)
+    terminal.expect("User name [root]:")
+    terminal.type(f"{server.user}\n")
+    terminal.expect(f"asks {server.user}:")
+    terminal.expect("| Password:")
+    terminal.type(f"{server.password}\n")
+    terminal.expect("| One-time password")
+    code = server.code(server.user)
+    terminal.type(f"{code}\n")
+    assert terminal.end() == 0
+    assert "There are no jobs" in terminal.shown
+    assert code not in terminal.shown
+    assert server.password not in terminal.shown
+
+
+def test_who_interrupts_a_question_is_not_logged_in(make: Make, ssh_folder: Path) -> None:
+    server = make(CODE, KEY_THEN_QUESTIONS)
+    (ssh_folder / "known_hosts").write_text(server.known_hosts.read_text())
+    shutil.copy(server.key, ssh_folder / "id_ed25519")
+    terminal = Terminal("--server", server.destination, "list", command=START)
+    terminal.expect("| One-time password")
+    terminal.type("\x03")
+    assert terminal.end() == 3
+    assert "got no answer" in terminal.shown
+    assert "Traceback" not in terminal.shown
 
 
 # ---- time ----

@@ -10,6 +10,7 @@ import pytest
 from cluster.parts import free_port, wait_until
 from cluster.proxy import Proxy
 from cluster.sshd import Sshd, make_key
+from library.test_command import run
 from library.test_shell_faults import leaving_nothing, listening, silence
 
 from remotejobs import BadInput, RemoteJobSubmitter, Target
@@ -136,6 +137,14 @@ def test_jumps_are_given_as_an_argument_and_replace_those_of_the_file(
     with RemoteJobSubmitter("app", "far", jumps=[]) as jobs:
         assert jobs.settings.list_keys() == []
         assert servers[2].port in peers()
+
+
+def test_the_command_takes_jumps(servers: list[Sshd], config: Path) -> None:
+    before = [server.counts().connections for server in servers]
+    done = run("--server", "far", "--jump", "gate,inner", "list")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert [s.counts().connections - n for s, n in zip(servers, before, strict=True)] == [1, 1, 1]
+    assert run("--server", "far", "--jump", "gate;x", "list").returncode == 2
 
 
 @pytest.mark.parametrize(

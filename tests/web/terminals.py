@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,11 +57,11 @@ def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
 class Terminal:
     """A command on a terminal: what it shows is waited for, what is typed is sent."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, command: Sequence[str] = COMMAND) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(os.environ["HOME"])
-            os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment())  # noqa: S606
+            os.execvpe(command[0], [*command, *arguments], environment())  # noqa: S606
         self.shown = ""
         self._closed = False
 
