@@ -104,7 +104,7 @@ VANISH = f'mv "$HOME/.{APP}" "$HOME/away"'
     ("scheduler", "action", "step"),
     [
         ("process", "cancel", "awk -v wrapper"),
-        ("process", "resubmit", "gzip -c"),
+        ("process", "resubmit", "cat settings/"),
         ("slurm", "submit", "timeout 20 sbatch"),
     ],
 )
