@@ -1,4 +1,4 @@
-"""Keeps the token of a link out of every log, also where somebody switched an access log on."""
+"""Keeps the tokens of links and invitations out of every log, also where somebody switched an access log on."""
 
 import logging
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 # Where a request's address may be written: Flask's own errors, `flask run`, gunicorn's access log.
 LOGGERS = ("remoteweb", "werkzeug", "gunicorn.access", "gunicorn.error")
-_TOKEN = re.compile(r"(/enter/)[^\s\"'?#\\\]]+")
+_TOKEN = re.compile(r"(/(?:enter|invited)/)[^\s\"'?#\\\]]+")
 
 
 class WithoutTokens(logging.Filter):
