@@ -8,7 +8,7 @@ from typing import BinaryIO
 from remotejobs.cursor import SUM, Cursor
 from remotejobs.errors import AnswerBroken
 from remotejobs.packed import Packed
-from remotejobs.records import JobKey, JobRecord, parse_file_name, read_fact, read_settings
+from remotejobs.records import JobKey, JobRecord, clean, parse_file_name, read_fact, read_settings
 
 CHUNK_RECORDS = 1000  # the most that is handed out, and stored, at once
 CHUNK_TEXT = (
@@ -16,6 +16,8 @@ CHUNK_TEXT = (
 )  # characters after which the next record goes into another chunk: unpacked they take twenty times that
 RECORD_FACTS = 500  # a hundred attempts have as many
 RECORD_TEXT = 3 << 20  # characters of one record
+# What programs print for a terminal: colours, and moves of its cursor.
+_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _BUCKET = re.compile(rf"([0-9a-f]) ({SUM})\Z", re.ASCII)
 
 
@@ -60,6 +62,26 @@ class Pruned:
     records: int = 0
     batches: int = 0
     more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """The end of what a job has printed. `size` is that of the whole file in bytes; `error` "" or why there is nothing."""
+
+    key: JobKey
+    stream: str  # stdout, stderr
+    content: bytes = b""
+    size: int = 0
+    error: str = ""
+
+    @property
+    def text(self) -> str:
+        """Whole lines, for a person: without what would act on a terminal or deceive a reader."""
+        content = self.content
+        if len(content) < self.size:
+            content = content.partition(b"\n")[2] or content
+        lines = _COLOURS.sub("", content.decode("utf-8", "replace")).replace("\r\n", "\n").replace("\r", "\n")
+        return clean(lines)
 
 
 @dataclass(slots=True)
@@ -172,6 +194,7 @@ class Answer:
     clock: float = 0.0  # server's clock when it began
     skew: float = 0.0  # server's clock minus ours, seconds
     host: str = ""
+    gate: str = ""  # of a narrow key: the version of the gate that answered, which does not do everything
     size: int = 0  # bytes received
     sources: dict[str, SourceAnswer] = field(default_factory=dict)
     queues: list[Queue] = field(default_factory=list)
@@ -179,6 +202,7 @@ class Answer:
     schedulers: list[str] = field(default_factory=list)  # of the question "detect"
     claimed: int | None = None  # of the question "claimed": the highest n of that work; None: it is not known
     text: str | None = None  # of the question "look", base64
+    log: LogTail | None = None  # of the question "log"
     cleaned: dict[str, Cleaned] = field(default_factory=dict)  # by app; one that is missing here is unknown
     pruned: dict[str, Pruned] = field(default_factory=dict)
     spool: BinaryIO | None = None

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from remotejobs import foreign, terminal
+from remotejobs import foreign, gate_command, terminal
 from remotejobs.aliases import parse_jumps
 from remotejobs.described import described
 from remotejobs.destination import Destination
@@ -202,12 +202,29 @@ def cancel(context: click.Context, key: str) -> None:
 
 @main.command()
 @click.argument("key")
+@click.option("--walltime", help="Another one: seconds, HH:MM:SS or D-HH:MM:SS.")
+@click.option("--cores", type=int, help="As many cores instead.")
+@click.option("--memory", help="As much memory instead: megabytes, or a number with M, G or T.")
+@click.option("--partition", help="Another partition or queue.")
 @click.option("--action", metavar="UUID", help="Go on with an earlier one whose outcome is not known.")
 @click.pass_context
-def resubmit(context: click.Context, key: str, action: str | None) -> None:
-    """Run the kept script of the job KEY once more, and print the new key."""
+def resubmit(context: click.Context, /, key: str, action: str | None, **changes: Any) -> None:
+    """Run the kept script of the job KEY once more, and print the new key. What is not named stays as it was."""
     with _jobs(context) as jobs:
-        click.echo(str(JobKey(*jobs.resubmit_job(*JobKey.parse(key), action=action))))
+        click.echo(str(JobKey(*jobs.resubmit_job(*JobKey.parse(key), action=action, **changes))))
+
+
+@main.command()
+@click.argument("key")
+@click.option("--stderr", is_flag=True, help="What it printed as errors.")
+@click.pass_context
+def log(context: click.Context, key: str, stderr: bool) -> None:
+    """Print the end (at most 64 KiB) of what the job KEY has printed so far."""
+    with _jobs(context) as jobs:
+        tail = jobs.read_log(*JobKey.parse(key), stderr=stderr)
+        if len(tail.content) < tail.size:
+            terminal.say(f"The end of {tail.size:,} bytes:")
+        click.echo(tail.text, nl=False)
 
 
 @main.command()
@@ -283,3 +300,39 @@ def _as_json(state: dict[str, Any]) -> str:
         return value.isoformat() if isinstance(value, datetime) else str(value)
 
     return json.dumps(state, default=when)
+
+
+@main.command("install-gate")
+@click.argument("server", required=False, metavar="[USER@]HOST[:PORT]")
+@click.option(
+    "--key", "key_file", metavar="FILE", help="The public key that is to be narrow; without it, one is made."
+)
+@click.option(
+    "--from",
+    "addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="From there alone: an address or a network; may be repeated.",
+)
+@click.option("--write", is_flag=True, help="Add the line to ~/.ssh/authorized_keys there without asking.")
+@click.option("--remove", is_flag=True, help="Take the lines (with --key: of that key) and the gate away.")
+@click.pass_context
+def install_gate(
+    context: click.Context,
+    server: str | None,
+    key_file: str | None,
+    addresses: tuple[str, ...],
+    write: bool,
+    remove: bool,
+) -> None:
+    """Let a key list, cancel and repeat jobs on a server, and nothing else; or renew that.
+
+    Puts a small fixed program there, by a login that may do more, and prints the line for authorized_keys.
+    """
+    app, named, password_stdin = context.obj
+    context.obj = (app, server or named, password_stdin)
+    if context.obj[1] is None:
+        raise click.UsageError("Name the server: remotejobs install-gate [USER@]HOST[:PORT].")
+    with _jobs(context) as jobs:
+        host = Destination.parse(context.obj[1]).host
+        gate_command.install(jobs.settings.shell, host, key_file, addresses, write, remove)

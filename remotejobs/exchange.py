@@ -1,30 +1,24 @@
 """One request out, one answer in: what a sync asks of a server, and what it is told.
 
-The other end is the probe (`probe/*.sh` with the schedulers' `.sh` files): a fixed program. It is sent along each time,
-packed into one argument (a heredoc would need room in the server's /tmp), without the part that acts where nothing is to
-be done; all that varies is data on standard input.
+The other end is the probe, a fixed program (program.py): sent along each time, or installed as the gate of a narrow key,
+which then runs in its place. All that varies is data on standard input.
 """
 
 import base64
-import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 from remotejobs.answer import Answer
 from remotejobs.cursor import Cursor
 from remotejobs.errors import BadInput
+from remotejobs.program import PROTOCOL, command
 from remotejobs.reader import read_answer
 from remotejobs.records import JobKey
-from remotejobs.schedulers import SCHEDULERS
 from remotejobs.shell import Shell
 
-_HERE = Path(__file__).resolve().parent
 DAY = 86400.0  # seconds
-_CLEANING = ("cleaning", "seal", "trash", "prune")
 ANSWER_LIMIT = 1 << 30  # bytes; more than a hundred times what 100,000 records take
 
 
@@ -65,12 +59,13 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Resubmission:
-    """The kept script of `key` once more, as the next n of the same hash."""
+    """The kept script of `key` once more, as the next n of the same hash; `changes` (settings.changes) in what it may use."""
 
     uuid: str
     app: str
     key: JobKey
     asked_at: float
+    changes: tuple[str, ...] = ()
 
 
 Action = Cancel | Submission | Resubmission
@@ -105,7 +100,8 @@ class Request:
     actions: list[Action] = field(default_factory=list)
     budget: float = 60.0  # seconds that the server may take; what was not begun by then answers `not_started`
     timeout: float | None = None  # seconds until we hang up; without it, half a minute after the budget
-    # Questions outside a sync: ("detect",), ("claimed", app, hash), ("look", folder, file)
+    # Questions outside a sync: ("detect",), ("claimed", app, hash), ("look", folder, file), ("clean", app, key),
+    # ("log", app, key, "stdout" or "stderr", most bytes)
     questions: list[tuple[str, ...]] = field(default_factory=list)
     cleanings: list[Cleaning | Pruning] = field(default_factory=list)
 
@@ -119,7 +115,7 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     word = secrets.token_hex(8)
     sent_at = time.time()
     output = shell.run(
-        command(*_needs(request)),
+        command(**_needs(request)),
         encode(request, word),
         timeout=request.timeout or request.budget + 30.0,
         progress=progress,
@@ -129,9 +125,13 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
     return read_answer(output, request_cursors(request), actions, word, sent_at, str(shell))
 
 
-def _needs(request: Request) -> tuple[bool, bool, bool]:
-    acts = bool(request.actions or request.questions)
-    return acts, any(source.whole for source in request.sources), bool(request.cleanings)
+def _needs(request: Request) -> dict[str, bool]:
+    return {
+        "acts": bool(request.actions),
+        "asks": bool(request.questions),
+        "whole": any(source.whole for source in request.sources),
+        "cleans": bool(request.cleanings),
+    }
 
 
 def request_cursors(request: Request) -> dict[str, Cursor]:
@@ -140,7 +140,7 @@ def request_cursors(request: Request) -> dict[str, Cursor]:
 
 def encode(request: Request, word: str) -> bytes:
     """The request as the probe reads it: a line each, fields parted by tabs, `end` last."""
-    lines: list[tuple[str, ...]] = [("remotejobs", "1", word, str(int(request.budget)))]
+    lines: list[tuple[str, ...]] = [("remotejobs", PROTOCOL, word, str(int(request.budget)))]
     for source in request.sources:
         total, buckets, sealed = Cursor.parse(source.cursor).fields()
         wish = ("whole",) if source.whole else ()
@@ -167,8 +167,8 @@ def _action_line(action: Action) -> tuple[str, ...]:
             return ("cancel", uuid, app, str(key), "sent" if sent else "-")
         case Submission(uuid, app, hash_, scheduler, document, asked_at):
             return ("submit", uuid, app, hash_, scheduler, str(int(asked_at)), _b64(document))
-        case Resubmission(uuid, app, key, asked_at):
-            return ("resubmit", uuid, app, str(key), str(int(asked_at)))
+        case Resubmission(uuid, app, key, asked_at, changes):
+            return ("resubmit", uuid, app, str(key), str(int(asked_at)), *changes)
 
 
 def _cleaning_line(cleaning: Cleaning | Pruning) -> tuple[str, ...]:
@@ -189,39 +189,3 @@ def _cleaning_line(cleaning: Cleaning | Pruning) -> tuple[str, ...]:
 
 def _b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode() or "-"
-
-
-@cache
-def command(acts: bool = True, whole: bool = False, cleans: bool = False) -> str:
-    """The command line that runs the probe under any login shell (sh, bash, csh, fish), with the parts that are needed."""
-    schedulers = "".join(_verbs(name, acts) for name in SCHEDULERS)
-    parts = "".join((_HERE / "probe" / f"{name}.sh").read_text() for name in _parts(acts, whole, cleans))
-    head = f"KINDS='{' '.join(SCHEDULERS)}'\n"
-    if acts:
-        wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
-        head += f"remotejobs_wrapper='{wrapper}'\n"
-    return packed(head + _bare(schedulers + parts))
-
-
-def _verbs(scheduler: str, acts: bool) -> str:
-    text = (_HERE / "schedulers" / f"{scheduler}.sh").read_text()
-    return text if acts else text.partition("\n# ---- acting")[0] + "\n"
-
-
-def _parts(acts: bool, whole: bool, cleans: bool) -> tuple[str, ...]:
-    wanted = [*(["beside"] if whole else []), *(["cancel", "submit"] if acts else [])]
-    return ("registry", "records", "sealed", "queue", *wanted, *(_CLEANING if cleans else ()), "main")
-
-
-def packed(program: str) -> str:
-    """As one word between quotes that every login shell takes alike. The shell unpacks it without starting a process."""
-    # A backslash, a quote, a line's end and csh's `!` mean different things to different shells between quotes.
-    for character in "\\'!":
-        program = program.replace(character, f"\\0{ord(character):03o}")
-    word = program.replace("\n", "\\n")
-    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{word}'"""
-
-
-def _bare(program: str) -> str:
-    """Without comments, empty lines and indentation: none of them stands for itself in a text of ours."""
-    return re.sub(r"(?m)^(?:[ ]+|[ ]*#.*\n|\n)+", "", program)

@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from typing import BinaryIO, Protocol
 
 from remotejobs import sentences
-from remotejobs.answer import Answer, Cleaned, Outcome, Pruned, Queue, SourceAnswer
+from remotejobs.answer import Answer, Cleaned, LogTail, Outcome, Pruned, Queue, SourceAnswer
 from remotejobs.cursor import BUCKETS, Cursor, is_batch, is_sum
 from remotejobs.errors import AnswerBroken, ServerProblem
 from remotejobs.packed import Damaged, PackedFile, Room
+from remotejobs.program import PROTOCOL
 from remotejobs.records import JobKey, clean
 
 LINE_LIMIT = 1 << 20  # bytes of one line of ours
 QUEUE_LIMIT = 64 << 20  # bytes of all rows of all queues: some 200,000 of them
 BATCH_LIMIT = 100_000
 DRY_LIMIT = 10_000  # keys that a dry run names
+STREAMS = ("stdout", "stderr")
+LOG_LIMIT = 64 << 10  # bytes of the end of a log
 _STATES = ("done", "refused", "unknown", "not_started")
 _ACCOUNTING = ("complete", "none", "failed", "unasked")
 _WHOLE = re.compile(r"[0-9]{1,11}\Z", re.ASCII)
@@ -131,8 +134,15 @@ class _Reader:
             raise ValueError(f"its line {words[0]!r} has another form") from None
         handler(*words[1:])
 
-    def _on_hello(self, _probe: str, clock: str, host: str, _system: str) -> None:
+    def _on_hello(
+        self, protocol: str, clock: str, host: str, _system: str, kind: str = "", gate: str = ""
+    ) -> None:
         self.begun = True
+        if kind == "narrow":
+            self.answer.gate = clean(gate)[:80] or "unknown"
+        # What is sent along speaks as we do; what was installed some day may not.
+        if protocol != PROTOCOL:
+            raise ServerProblem(sentences.of_protocol(protocol, self.answer.server))
         self.answer.clock, self.answer.host = float(_whole(clock)), clean(host)[:255]
         self.answer.skew = self.answer.clock - self.sent_at
 
@@ -279,3 +289,13 @@ class _Reader:
     def _on_text(self, text: str = "") -> None:
         binascii.a2b_base64(text, strict_mode=True)
         self.answer.text = text
+
+    def _on_log(self, key: str, stream: str, size: str, text: str) -> None:
+        content = b"" if text == "-" else binascii.a2b_base64(text, strict_mode=True)
+        if stream not in STREAMS or len(content) > LOG_LIMIT:
+            raise ValueError("it has another log than was asked for")
+        self.answer.log = LogTail(JobKey.parse(key), stream, content, max(_whole(size), len(content)))
+
+    def _on_nolog(self, key: str, stream: str, code: str) -> None:
+        said = sentences.of_log(code, self.answer.server, str(JobKey.parse(key)), clean(stream)[:10])
+        self.answer.log = LogTail(JobKey.parse(key), stream, error=said)

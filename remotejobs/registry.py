@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from remotejobs import sentences
-from remotejobs.answer import Answer, Cleaned, Outcome, Pruned
+from remotejobs.answer import Answer, Cleaned, LogTail, Outcome, Pruned
 from remotejobs.cursor import Cursor
 from remotejobs.errors import NoSuchJob, ServerProblem
 from remotejobs.exchange import Action, Cleaning, Pruning, Request, SourceRequest, exchange
@@ -98,9 +98,18 @@ class Registry:
         """A script's content (base64), or None if there is none to keep."""
         return self._question("look", folder, path).text
 
-    def clean(self, key: JobKey) -> None:
-        """Moves the run folder of an ended job to the trash. Its record stays."""
-        self._question("clean", self.app, str(key))
+    def clean(self, key: JobKey) -> bool:
+        """Moves the run folder of an ended job to the trash. Its record stays. False: a narrow key is not for that."""
+        answer = self._ask(Request([], questions=[("clean", self.app, str(key))]))
+        answer.close()
+        return not answer.gate
+
+    def log(self, key: JobKey, stream: str, limit: int) -> LogTail:
+        """The last `limit` bytes of what the job has printed. Raises NoSuchJob, ServerProblem."""
+        answer = self._question("log", self.app, str(key), stream, str(limit))
+        if answer.log is None:  # a gate from before there were logs
+            raise ServerProblem(sentences.no_logs(answer.server))
+        return answer.log
 
     def cleaned(self, cleaning: Cleaning) -> Cleaned | None:
         """Seals what is settled, in one exchange. None: it is not known what was done."""
@@ -114,6 +123,8 @@ class Registry:
         source = SourceRequest(self.app, self._cursor, sealed=self._has_sealed)
         answer = self._ask(Request([source], cleanings=[cleaning]))
         self._take(answer)
+        if answer.gate:
+            raise ServerProblem(sentences.narrow(answer.server))
         self._unasked.clear()
         return answer
 
@@ -124,6 +135,8 @@ class Registry:
     def _question(self, *words: str) -> Answer:
         answer = self._ask(Request([], questions=[words]))
         answer.close()
+        if answer.gate and words[0] != "log":
+            raise ServerProblem(sentences.narrow(answer.server))
         return answer
 
     def _ask(self, request: Request) -> Answer:

@@ -1,5 +1,7 @@
 """The probe answers in codes; here is what they mean for a person."""
 
+from remotejobs.program import PROTOCOL
+
 # A registry (~/.<app> on the server) that cannot be used.
 TROUBLES = {
     "bad-app": "{app} cannot be the name of an app.",
@@ -44,6 +46,10 @@ OUTCOMES = {
     "before that is known.",
     "not-seen-yet": "The job was handed over, and has not been seen yet.",
     "not-released": "The job waits held: the scheduler did not release it yet.",
+    "no-option": "This job cannot have another walltime, memory, cores or partition: its scheduler holds no job to them, or its "
+    "record is older than that.",
+    "narrow": "{server} lets us in by a narrow key: jobs can be listed, cancelled and run again with it, and their logs read, "
+    "and nothing else.",
     "no-time": "There was no time left in this sync.",
     "failed": "It failed on {server} for a reason that it did not give.",
 }
@@ -57,4 +63,40 @@ def of_outcome(code: str, server: str, app: str, key: str, text: str) -> str:
     sentence = OUTCOMES.get(code) or TROUBLES.get(code) or OUTCOMES["failed"]
     return sentence.format(
         server=server, app=app, key=key, text=text or "The scheduler refused it, and gave no reason."
+    )
+
+
+# Why there is no log to be read. What a registry's trouble is stands in TROUBLES.
+LOGS = {
+    "no-job": "There is no job {key} on {server}.",
+    "no-log": "{key} has no {stream} in its run folder on {server}: it has not started, or its script sends it elsewhere.",
+    "odd-log": "The {stream} of {key} on {server} is no plain file, or has other names as well: it is not read.",
+    "cleaned": "The run folder of {key} on {server} is not there any more: it was cleaned.",
+}
+
+
+def of_log(code: str, server: str, key: str, stream: str) -> str:
+    sentence = LOGS.get(code, "The {stream} of {key} on {server} cannot be read.")
+    return sentence.format(server=server, key=key, stream=stream)
+
+
+def narrow(server: object) -> str:
+    """What a narrow key is not for."""
+    return OUTCOMES["narrow"].format(server=server) + " For this, log in with another key."
+
+
+def no_logs(server: str) -> str:
+    return f"The gate on {server} cannot read logs yet. Renew it: remotejobs install-gate {server}"
+
+
+def of_protocol(protocol: str, server: str) -> str:
+    """Of an installed gate that speaks another protocol than we do."""
+    if protocol.isdecimal() and protocol.isascii() and int(protocol[:9]) > int(PROTOCOL):
+        return (
+            f"The gate on {server} was installed by a newer version of remotejobs. Upgrade this one; or install the gate of "
+            f"this version beside it, with another key: remotejobs install-gate {server}"
+        )
+    return (
+        f"The gate on {server} is too old for this version of remotejobs. Renew it, from where you can log in with another "
+        f"key: remotejobs install-gate {server}"
     )

@@ -10,9 +10,13 @@ from typing import Any
 
 from remotejobs.errors import BadInput
 from remotejobs.schedulers import SCHEDULERS
+from remotejobs.schedulers.base import number_option, word_option
+from remotejobs.schedulers.sbatch import PARTITIONS
 
 # Asked of the scheduler; not part of the hash, so that "again with more" stays the same work.
 OPTIONS = ("walltime", "cores", "memory", "gpus", "partition", "account", "qos", "extra")
+# Of these, what a job that is run again may be given anew, and the most of it; 0: it is a word.
+CHANGEABLE = {"walltime": 10**9, "memory": 10**9, "cores": 10**6, "partition": 0}
 SCRIPT_LIMIT = 256 * 1024  # bytes of a script whose text is kept
 _WALLTIME = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-9]{2})(?::([0-9]{2}))?\Z", re.ASCII)
 _MEMORY = re.compile(r"([0-9]{1,9})([MGT])B?\Z", re.ASCII | re.IGNORECASE)
@@ -71,6 +75,19 @@ def create(
     }
     _refuse_what_no_file_can_hold(settings)
     return settings
+
+
+def changes(**options: Any) -> tuple[str, ...]:
+    """What a job that is run again may use instead, as a request says it: "walltime=3600". Raises BadInput."""
+    unknown = set(options) - set(CHANGEABLE)
+    if unknown:
+        raise BadInput(f"{sorted(unknown)[0]} cannot be changed, only {', '.join(CHANGEABLE)}.")
+    given = _checked_options(options)
+    for name, limit in CHANGEABLE.items():
+        if limit and (number := number_option(given, name, limit)) is not None:
+            given[name] = number
+    word_option(given, "partition", PARTITIONS)
+    return tuple(f"{name}={given[name]}" for name in CHANGEABLE if name in given)
 
 
 def work_hash(settings: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from remotejobs import cleaning, upload
 from remotejobs import settings as job_settings
-from remotejobs.answer import Outcome
+from remotejobs.answer import LogTail, Outcome
 from remotejobs.changes import Changes
 from remotejobs.described import described
 from remotejobs.destination import Destination
@@ -118,12 +118,12 @@ class RemoteJobSubmitter:
         """What is known of a job: a dict with jobid, scheduler_id, status, evidence, reason, updated, cleaned, exit_code, ...
 
         `updated`, `started` and `ended` are datetimes in UTC, or None. With `clean`, the run folder of a job that has ended
-        goes to the trash; its record stays, and `remote_path` is never touched. Raises NoSuchJob.
+        goes to the trash; its record stays, and `remote_path` is never touched (with a narrow key it stays as well). Raises
+        NoSuchJob.
         """
         key = JobKey.parse(f"{hash}_{n}")
         record, status = self.settings.look_up(key)
-        if clean and status.state.is_final and not record.fact("cleaned"):
-            self.settings.clean(key)
+        if clean and status.state.is_final and not record.fact("cleaned") and self.settings.clean(key):
             record.facts["cleaned"] = {"time": str(int(time.time()))}
         return described(record, status)
 
@@ -148,12 +148,29 @@ class RemoteJobSubmitter:
         key = JobKey.parse(f"{hash}_{n}")
         return self._act(Cancel(_token(action), self.app_name, key, sent=action is not None)).sentence
 
-    def resubmit_job(self, hash: str, n: int, *, action: str | None = None) -> tuple[str, int]:
-        """Runs the kept script once more, as a new n of the same hash; gives (hash, n) of the new job."""
-        key = JobKey.parse(f"{hash}_{n}")
-        outcome = self._act(Resubmission(_token(action), self.app_name, key, time.time()))
+    def resubmit_job(
+        self, hash: str, n: int, *, action: str | None = None, **changes: Any
+    ) -> tuple[str, int]:
+        """Runs the kept script once more, as a new n of the same hash; gives (hash, n) of the new job.
+
+        `changes`: another walltime, memory, cores or partition, as `create_settings` takes them; what is not named stays.
+        """
+        key, other = JobKey.parse(f"{hash}_{n}"), job_settings.changes(**changes)
+        outcome = self._act(Resubmission(_token(action), self.app_name, key, time.time(), other))
         assert outcome.key is not None  # noqa: S101 (a submission that was done has its key)
         return outcome.key.hash, outcome.key.n
+
+    def read_log(self, hash: str, n: int, *, stderr: bool = False, limit: int = 65_536) -> LogTail:
+        """The last `limit` bytes (at most 65,536) of what the job has printed into its run folder: `content`, `size`, `text`.
+
+        Raises ServerProblem where there is none, or it was cleaned, with the reason.
+        """
+        if not 0 < limit <= 65_536:
+            raise BadInput(f"{limit!r} is no number of bytes from 1 to 65,536.")
+        tail = self.settings.log(JobKey.parse(f"{hash}_{n}"), "stderr" if stderr else "stdout", limit)
+        if tail.error:
+            raise ServerProblem(tail.error)
+        return tail
 
     def clean(
         self, dry_run: bool = False, *, settled_days: float = 1.0, trash_days: float = 7.0

@@ -7,8 +7,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from remotejobs import sentences
 from remotejobs.errors import BadInput, ServerProblem
-from remotejobs.exchange import packed
+from remotejobs.program import packed
 from remotejobs.shell import Shell
 
 _SENTENCES = {
@@ -34,6 +35,8 @@ def send(shell: Shell, local_path: str, remote_path: str, timeout: float = 3600.
         output = shell.run(_command(), stream, timeout=timeout, limit=1 << 20)
     with output.stdout as answer:
         lines = [line.split() for line in answer.read().decode("utf-8", "replace").splitlines()]
+    if any(line[:2] == ["remotejobs", "gate"] for line in lines):
+        raise ServerProblem(sentences.narrow(shell))
     said = next((line[1] for line in lines if len(line) == 2 and line[0] == word), "")
     if said != "stored":
         sentence = _SENTENCES.get(said, "The files could not be copied to {server}.")

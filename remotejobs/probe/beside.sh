@@ -11,6 +11,7 @@ beside() {
   set -- $2
   unset IFS
   for _name do
+    case $_name in */*) continue ;; esac
     is_plain "sealed/$_name" || continue
     # What it holds is what its list says.
     if is_plain "sealed/${_name%gz}names" && [ -r "sealed/${_name%gz}names" ]; then _had="$_had$_name "; else say unreadable "$_name"; fi

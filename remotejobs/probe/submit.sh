@@ -248,20 +248,3 @@ submit_process() {
   [ "$f_id" = - ] && { code=not-seen-yet; return; }
   id=$f_id state=done code=submitted acted=yes
 }
-
-# ran_at KEY: the cluster (or host) that the job was submitted on; nothing if that is not known.
-ran_at() { known_id "$1" && printf '%s\n' "$f_cluster"; }
-
-# kept KEY: $document becomes what was asked then, from its file or from a sealed batch, without its jobid. 1: there is
-# none, 2: it cannot be read.
-kept() {
-  if [ -f "settings/$1.json" ]; then document=$(cat "settings/$1.json" 2>/dev/null)
-  else
-    is_there "$1" || return $?
-    document=$(printf '%s\n' "$1" | sealed_files | awk -v head="file $1.json" '
-      substr($0, 1, 1) != "|" { on = $0 == head; next } on { print substr($0, 2) }')
-  fi
-  case $document in '{'*'}') ;; *) return 2 ;; esac
-  document=$(printf '%s\n' "$document" | sed -e '/^"jobid": "/d' -e '/^"again_of": "/d' -e "1a\\
-\"again_of\": \"$1\",")
-}

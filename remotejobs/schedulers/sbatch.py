@@ -9,7 +9,7 @@ from remotejobs.errors import BadInput
 from remotejobs.schedulers.base import number_option, one_line, word_option
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_PARTITIONS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,199}")
+PARTITIONS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,199}")
 
 # They belong to the sbatch command of a person who waits for it, or make many jobs of one: not to a record of one job.
 REFUSED = {
@@ -36,7 +36,7 @@ def header(options: Mapping[str, Any], job_name: str) -> list[str]:
         lines.append(f"--mem={memory}M")
     if (gpus := number_option(options, "gpus", 10**4)) is not None:
         lines.append(f"--gres=gpu:{gpus}")
-    for name, alphabet in (("partition", _PARTITIONS), ("account", _WORD), ("qos", _WORD)):
+    for name, alphabet in (("partition", PARTITIONS), ("account", _WORD), ("qos", _WORD)):
         if (word := word_option(options, name, alphabet)) is not None:
             lines.append(f"--{name}={word}")
     return [f"#SBATCH {line}" for line in [*lines, *_extra(options.get("extra"))]]

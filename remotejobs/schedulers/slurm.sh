@@ -288,3 +288,17 @@ slurm_cancel() {
 # What a job's script learns of itself from Slurm: its id, and which attempt it is.
 slurm_identity='remotejobs_id=$SLURM_JOB_ID
 remotejobs_attempt=$((${SLURM_RESTART_COUNT:-0} + 1))'
+
+# slurm_header NAME=VALUE...: the lines of a script's head, as slurm.py has them.
+slurm_header() {
+  for _option do
+    _value=${_option#*=}
+    case $_option in
+      walltime=*) printf '#SBATCH --time=%d-%02d:%02d:%02d\n' $((_value / 86400)) $((_value / 3600 % 24)) $((_value / 60 % 60)) $((_value % 60)) ;;
+      cores=*) printf '#SBATCH --%s\n' ntasks=1 "cpus-per-task=$_value" ;;
+      memory=*) printf '#SBATCH --mem=%sM\n' "$_value" ;;
+      partition=*) printf '#SBATCH --partition=%s\n' "$_value" ;;
+      *) return 1 ;;
+    esac
+  done
+}

@@ -1,0 +1,7 @@
+# new.sh: a submission that brings its own script.
+
+# submit_new UUID APP HASH KIND ASKED DOCUMENT(base64)
+submit_new() {
+  document=$(printf '%s' "$6" | base64 -d 2>/dev/null)
+  submission "$1" "$2" "$3" "$4" "$5"
+}
