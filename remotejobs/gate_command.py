@@ -11,8 +11,8 @@ from remotejobs.errors import BadInput, ServerProblem
 from remotejobs.shell import Shell
 
 _NARROW = (
-    "With it, the jobs that remotejobs keeps there can be listed, cancelled and run again (at most with another walltime, memory, "
-    "cores or partition), and the end of what they print can be read. Nothing else: no shell, no files, no forwarding."
+    "With it, the jobs that remotejobs keeps there can be listed, cancelled and run again (at most with another walltime, "
+    "memory, cores or partition), and the end of what they print can be read. Nothing else: no shell, no files, no forwarding."
 )
 
 

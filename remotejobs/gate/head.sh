@@ -8,7 +8,8 @@
 case $1 in
   go | shown) ;;
   *)
-    case ${SSH_ORIGINAL_COMMAND:+asked} in asked) set -- go ;; *) set -- shown ;; esac
+    # Whoever does not begin as our clients do (a person, scp) is told so, and would wait for ever otherwise. It is not run.
+    case ${SSH_ORIGINAL_COMMAND-} in 'exec /bin/sh -c '* | remotejobs*) set -- go ;; *) set -- shown ;; esac
     exec @ENV@ -i HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME" SHELL="${SHELL:-/bin/sh}" @SETTINGS@ \
       @TIMEOUT@ -k 10 600 /bin/sh '@PATH@' "$1" ;;
 esac

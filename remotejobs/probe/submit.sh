@@ -122,7 +122,8 @@ keep_settings() {
 lay_out() {
   _tmp=$act/new.$WORD
   shell=$(member shell)
-  case $shell in '' | *[!A-Za-z0-9/\ ._-]*) shell=/bin/sh ;; esac
+  # A path, and perhaps -l: whatever else a record says there would be run.
+  case ${shell%' -l'} in /*[!A-Za-z0-9/._-]* | [!/]* | '') shell=/bin/sh ;; esac
   _text=$(
     printf '#!%s\n' "$shell"
     member header
