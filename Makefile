@@ -1,4 +1,5 @@
-# Two commands: `make run` and `make test`. The longer ones: test-postgresql, check, bench, soak.
+# Two commands: `make run` and `make test`. The longer ones: test-postgresql, test-isolated, check, bench, soak; before a
+# release: requirements, audit.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PACKAGING := setup.cfg pyproject.toml
 # File by file, in the order of tests/conftest.py: the longest first.
 AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-postgresql check bench soak real-parts
+.PHONY: run test test-postgresql test-isolated check bench soak requirements audit real-parts
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -24,6 +25,11 @@ test: real-parts $(VENV)/installed-test
 test-postgresql: real-parts $(VENV)/installed-test
 	DATABASE=postgresql $(BIN)/pytest $(AT_ONCE) tests/web $(ARGS)
 
+# The pages, the commands and the syncs once more as on a VPS: with an empty network namespace around them, so that nothing but
+# unix sockets is there, and the pages and the worker as two processes. Tests of the network itself are skipped.
+test-isolated: real-parts $(VENV)/installed-test
+	ISOLATED=1 unshare --net $(BIN)/pytest $(AT_ONCE) tests/web $(ARGS)
+
 soak: real-parts $(VENV)/installed-test
 	$(BIN)/pytest -m soak $(ARGS)
 
@@ -31,6 +37,17 @@ check: $(VENV)/installed-check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# What a deployment installs, with the hash of every file: from setup.cfg, and what pip builds the package itself with.
+# `make requirements ARGS=--upgrade` takes newer versions.
+requirements: $(VENV)/installed-deploy
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--custom-compile-command "make requirements" setup.cfg - -o deploy/requirements.txt $(ARGS)
+
+# By hand, before a release: it asks an advisory service on the internet.
+audit: $(VENV)/installed-deploy
+	$(BIN)/pip-audit --require-hashes --disable-pip -r deploy/requirements.txt
 
 bench: real-parts $(VENV)/installed-test
 	$(BIN)/python bench/run.py $(ARGS)

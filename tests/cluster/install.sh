@@ -23,6 +23,8 @@ want munge munged
 want chromium chromium
 want iproute2 ip
 want caddy caddy
+want curl curl
+want systemd systemd-analyze systemd-sysusers systemd-socket-activate
 want tcsh tcsh
 want fish fish
 want busybox busybox
