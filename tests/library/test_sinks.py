@@ -100,7 +100,7 @@ def test_a_pull_that_was_killed_at_any_line_is_made_good_by_the_next(
 
 def kill_pulls(kind: str, where: str, folder: Folder, kills: int) -> None:
     """The first pull, and one that finds changes: each killed further on each time."""
-    keys = folder.good(24)
+    keys = folder.good(max(24, kills))
     names = [f"jobs{number}" for number in range(kills + 1)]
     for count, change in ((kills // 3, "cleaned"), (kills, "cancel.1")):
         killed_pulls(kind, where, "jobs", count)
@@ -117,7 +117,7 @@ def killed_pulls(kind: str, where: str, prefix: str, kills: int) -> None:
     command = [sys.executable, "-m", "library.kept", APP, kind, where, prefix, str(kills)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
-    assert int(done.stdout) > 5 * kills, "there were too few lines to be killed at"
+    assert int(done.stdout) > 2 * kills, "there were too few lines to be killed at"
 
 
 def test_whatever_was_copied_or_set_back_catches_up(
