@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,13 +13,10 @@ from remotejobs.target import Target
 from remotejobs.wire import Heard, QuickSocket, Watchdog, dial, shut
 
 if TYPE_CHECKING:
-    from paramiko import Channel, PKey, Transport
+    from paramiko import Channel, PKey
 
-# paramiko still offers these; a server that speaks nothing better is refused.
-WEAK = {
-    "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
-    "macs": ["hmac-sha1", "hmac-sha1-96", "hmac-md5", "hmac-md5-96"],
-}
+    from remotejobs.transport import BoundedTransport
+
 # paramiko has bounds of its own in many places, and none in others. The watchdog is the one that counts.
 NEVER = 3600.0
 _PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
@@ -59,6 +55,7 @@ class Link:
             connection = _connection(target, login, wire, accepted, how_to_accept)
             link = cls(target, connection, wire, through)
             link._log_in(login, seconds)
+            link._live().keep_alive()
             return link
         except BaseException:
             if link:
@@ -123,8 +120,9 @@ class Link:
         return root
 
     @property
-    def transport(self) -> "Transport | None":
-        return self._connection.client.get_transport()
+    def transport(self) -> "BoundedTransport | None":
+        transport: BoundedTransport | None = self._connection.client.get_transport()
+        return transport
 
     @property
     def alive(self) -> bool:
@@ -137,6 +135,14 @@ class Link:
         if self.transport is not None:
             self.transport.join(0.1)
         return self.alive
+
+    def end_seen(self) -> Exception:
+        """What ended it, as far as that is known."""
+        if self.transport is not None:
+            self.transport.get_exception()
+            if self.transport.broken_by is not None:
+                return self.transport.broken_by
+        return EOFError("nobody said why")
 
     def begin(self, command: str) -> "Channel":
         """The channel on which it runs. Raises OSError, EOFError, SSHException."""
@@ -156,7 +162,7 @@ class Link:
             if channel is not None:
                 channel.close()
 
-    def _live(self) -> "Transport":
+    def _live(self) -> "BoundedTransport":
         if self.transport is None:
             raise EOFError("the connection is closed")
         return self.transport
@@ -190,6 +196,8 @@ class Link:
 def _connection(target: Target, login: Login, wire: Heard, accepted: AcceptedKeys, how_to_accept: str) -> Any:
     import fabric
 
+    from remotejobs.transport import BoundedTransport
+
     # paramiko's errors come back as exceptions; without a handler they would also land on a user's terminal.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     # Lazily, and without ssh_config: fabric otherwise runs ~/.fabric.py, and follows jumps unchecked.
@@ -210,37 +218,11 @@ def _connection(target: Target, login: Login, wire: Heard, accepted: AcceptedKey
             "banner_timeout": NEVER,
             "auth_timeout": NEVER,
             "channel_timeout": NEVER,
-            "transport_factory": _transport_factory(accepted.types),
+            "transport_factory": lambda sock, **_: BoundedTransport(sock, accepted.types),
         },
     )
     connection.client.set_missing_host_key_policy(_OwnCheck(target, accepted, how_to_accept))
     return connection
-
-
-def _transport_factory(known_types: list[str]) -> Callable[..., "Transport"]:
-    def make(sock: Heard, **_: object) -> "Transport":
-        import paramiko
-
-        class Attentive(paramiko.Transport):  # type: ignore[misc]
-            """Remembers what broke it: a login that the server ends says goodbye first, a link that breaks does not."""
-
-            broken_by: Exception | None = None
-
-            def get_exception(self) -> Exception | None:
-                error: Exception | None = super().get_exception()
-                if error is not None and not isinstance(error, paramiko.AuthenticationException):
-                    self.broken_by = error
-                return error
-
-        transport = Attentive(sock, disabled_algorithms=WEAK)
-        options = transport.get_security_options()
-        known = {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in known_types else set()
-        known |= set(known_types)
-        options.key_types = sorted(options.key_types, key=lambda kind: kind not in known)
-        options.digests = sorted(options.digests, key=lambda digest: "etm" not in digest)
-        return transport
-
-    return make
 
 
 class _OwnCheck:

@@ -184,13 +184,14 @@ class SSHShell:
     ) -> int | None:
         import paramiko
 
+        error: Exception
         try:
             self.execs += 1
             status = over_channel(link.begin(command), data, answer)
             # A broken connection ends every stream like an orderly end does, only without a status.
             if status is not None or link.settled():
                 return status
-            error: Exception = EOFError("the connection broke")
+            error = link.end_seen()
         except (paramiko.SSHException, EOFError, OSError) as caught:
             error = caught
         if watchdog.expired:
