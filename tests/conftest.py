@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster.parts import base_folder, need
+from cluster.parts import base_folder, need, need_network
 from cluster.postgresql import PostgreSQL
 from cluster.slurm import Slurm
 from cluster.sshd import Sshd
@@ -63,6 +63,7 @@ def parts_folder() -> Iterator[Path]:
 
 
 def _sshd(folder: Path) -> Iterator[Sshd]:
+    need_network()
     need("sshd", "sshd", "ssh", "ssh-keygen", "setpriv", "useradd", root=True)
     server = Sshd(folder)
     try:
@@ -89,6 +90,7 @@ def sshd(parts_folder: Path) -> Iterator[Sshd]:
 @pytest.fixture(scope="session")
 def slurm(parts_folder: Path, sshd: Sshd) -> Iterator[Slurm]:
     """From here on, every login of `sshd` finds this cluster."""
+    need_network()
     need("Slurm with accounting", *SLURM_COMMANDS, *ACCOUNTING_COMMANDS, root=True)
     yield from _slurm(parts_folder / "slurm", sshd)
 
@@ -96,6 +98,7 @@ def slurm(parts_folder: Path, sshd: Sshd) -> Iterator[Slurm]:
 @pytest.fixture(scope="session")
 def slurm_without_accounting(parts_folder: Path) -> Iterator[Slurm]:
     """A second cluster, without slurmdbd, behind an sshd of its own (`.sshd`)."""
+    need_network()
     need("Slurm", *SLURM_COMMANDS, root=True)
     for own_sshd in _sshd(parts_folder / "sshd-plain"):
         yield from _slurm(parts_folder / "slurm-plain", own_sshd, accounting=False, cluster="plain")
@@ -133,6 +136,7 @@ def ssh_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 @pytest.fixture(scope="session")
 def chromium(parts_folder: Path) -> Iterator[object]:
     """Playwright's Browser, driving the system's own Chromium."""
+    need_network()
     need("Chromium", "chromium")
     from playwright.sync_api import sync_playwright
 

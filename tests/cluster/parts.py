@@ -35,6 +35,12 @@ def need(part: str, *commands: str, root: bool = False) -> None:
     (pytest.fail if os.environ.get("REQUIRE_REAL") == "1" else pytest.skip)(f"no {part}: {why}")
 
 
+def need_network() -> None:
+    """Skips what is of a network, also of loopback alone, where `make test-isolated` leaves none."""
+    if os.environ.get("ISOLATED") == "1":
+        pytest.skip("there is no network in this namespace")
+
+
 def free_port() -> int:
     """Below the range that outgoing connections are given, so that none takes it before our daemon does."""
     while True:

@@ -142,6 +142,6 @@ class ServedApart(Served):
         shutil.rmtree(self.folder)
 
 
-def served(folder: Path, port: int) -> Served:
+def serve_somehow(folder: Path, port: int) -> Served:
     """As on a laptop; as on a VPS when the tests themselves run without a network."""
     return (ServedApart if os.environ.get("ISOLATED") == "1" else Served)(folder, port)

@@ -10,7 +10,7 @@ from cluster.postgresql import PostgreSQL
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, event, text
-from web.served import Served
+from web.served import Served, serve_somehow
 from web.stored import rows
 from web.terminals import run
 
@@ -25,7 +25,7 @@ OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg
 
 @pytest.fixture
 def served(app: Flask, tmp_path: Path) -> Iterator[Served]:
-    one = Served(tmp_path, free_port())
+    one = serve_somehow(tmp_path, free_port())
     yield one
     one.end()
 

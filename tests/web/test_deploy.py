@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster.parts import Daemon, base_folder, need, wait_until
+from cluster.parts import Daemon, base_folder, need, need_network, wait_until
 from cluster.sshd import Sshd
 from cluster.vps import Vps
 from packaging.requirements import Requirement
@@ -67,6 +67,7 @@ def test_the_pinned_packages_come_from_wherever_pip_is_set_to_look() -> None:
 
 @pytest.fixture(scope="module")
 def vps() -> Iterator[Vps]:
+    need_network()  # packages come from wherever pip finds them
     with base_folder("vps") as folder:
         machine = Vps(folder)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster.parts import free_port, wait_until
+from cluster.parts import free_port, need_network, wait_until
 from web.served import Served
 from web.stored import address, is_whole, rows
 from web.terminals import run
@@ -21,6 +21,7 @@ from remoteweb.sync import requests
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[int], Served]]:
+    need_network()
     started = []
 
     def start(port: int) -> Served:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cluster.parts import free_port, wait_until
 from flask import Flask
-from web.served import Served
+from web.served import Served, serve_somehow
 from web.stored import rows, write
 from web.syncing import APP, job, submit, sync, wait_for
 from web.terminals import run
@@ -35,7 +35,7 @@ def both(jobs: dict[str, int], tmp_path: Path) -> Iterator[list[Served]]:
     for number in (1, 2):
         folder = tmp_path / f"served{number}"
         folder.mkdir()
-        served.append(Served(folder, free_port()))
+        served.append(serve_somehow(folder, free_port()))
     yield served
     for one in served:
         one.end()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from cluster.parts import need_network
 from cluster.sshd import Sshd
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
@@ -59,6 +60,7 @@ def keys(sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch) -> Sshd:
 @pytest.fixture
 def silent() -> Iterator[int]:
     """The port of something that accepts connections and never says a word."""
+    need_network()
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

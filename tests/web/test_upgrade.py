@@ -18,7 +18,7 @@ from cluster.parts import free_port, wait_until
 from cluster.postgresql import PostgreSQL
 from flask import Flask
 from sqlalchemy import create_engine, text
-from web.served import Served
+from web.served import serve_somehow
 
 from remoteweb import create_app, upgrade
 from remoteweb.database import Base, db
@@ -152,7 +152,7 @@ def test_an_upgrade_while_a_page_is_served_stops_no_reader_and_no_tap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REMOTEWEB_SQLALCHEMY_DATABASE_URI", address)
-    served = Served(home, free_port())
+    served = serve_somehow(home, free_port())
     statuses: list[int] = []
     over = threading.Event()
     try:
