@@ -174,9 +174,14 @@ def _owners():
         op.create_foreign_key(None, "server", "account", ["owner_id"], ["id"], ondelete="CASCADE")
         op.drop_constraint("server_user_host_port_key", "server", type_="unique")
         op.create_unique_constraint(None, "server", ["owner_id", "user", "host", "port"])
+        op.create_check_constraint("server_this_machine", "server", "host <> '' OR owner_id = 1")
     op.add_column("job", sa.Column("owner_id", sa.Integer(), nullable=False, server_default=sa.text("1")))
     op.drop_index("job_list", "job")
     op.create_index("job_list", "job", ["owner_id", "group", sa.text("change DESC")])
+    # Each owner's pages follow their own numbers.
+    op.execute("UPDATE counter SET name = name || '.1' WHERE name IN ('change', 'afresh')")
+    if op.get_bind().dialect.name == "sqlite":
+        _search_of_each_owner_on_sqlite()
 
 
 def _owned_servers_on_sqlite():
@@ -204,12 +209,50 @@ def _owned_servers_on_sqlite():
         sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("owner_id", "user", "host", "port"),
+        sa.CheckConstraint("host <> '' OR owner_id = 1", name="server_this_machine"),
     )
     op.execute("INSERT INTO server_anew SELECT *, 1 FROM server")
     op.drop_table("server")
     op.rename_table("server_anew", "server")
     if op.get_bind().exec_driver_sql("PRAGMA foreign_key_check").first():
         raise RuntimeError("What refers to the servers does not fit them any more.")
+
+
+def _search_of_each_owner_on_sqlite():
+    """A search walks what its owner has, however much the others have of the same words.
+
+    The owner stands in the index as one group of three letters, in a column of its own: see remoteweb/jobs/searching.py.
+    """
+    for name in ("job_search_insert", "job_search_delete", "job_search_update"):
+        op.execute(f"DROP TRIGGER {name}")
+    op.execute("DROP TABLE job_search")
+    mark = "char(19968 + $.owner_id % 8192, 19968 + $.owner_id / 8192 % 8192, 19968 + $.owner_id / 67108864)"
+    op.execute(
+        "CREATE VIEW job_searched AS SELECT id, name, scheduler_id, @ AS owner FROM job".replace(
+            "@", mark.replace("$", "job")
+        )
+    )
+    op.execute(
+        "CREATE VIRTUAL TABLE job_search USING fts5("
+        "name, scheduler_id, owner, content='job_searched', content_rowid='id', tokenize='trigram')"
+    )
+    words = f"$.id, $.name, $.scheduler_id, {mark}"
+    new = "INSERT INTO job_search (rowid, name, scheduler_id, owner) VALUES (@);"
+    new = new.replace("@", words.replace("$", "new"))
+    # An external-content table is told what to forget by the values that it was given.
+    old = "INSERT INTO job_search (job_search, rowid, name, scheduler_id, owner) VALUES ('delete', @);"
+    old = old.replace("@", words.replace("$", "old"))
+    op.execute(f"CREATE TRIGGER job_search_insert AFTER INSERT ON job BEGIN {new} END")
+    op.execute(f"CREATE TRIGGER job_search_delete AFTER DELETE ON job BEGIN {old} END")
+    # Most updates are changes of state: only those that change what is searched cost anything here.
+    op.execute(
+        "CREATE TRIGGER job_search_update AFTER UPDATE OF name, scheduler_id, owner_id ON job "
+        "WHEN old.name IS NOT new.name OR old.scheduler_id IS NOT new.scheduler_id "
+        f"OR old.owner_id IS NOT new.owner_id BEGIN {old} {new} END"
+    )
+    op.execute("INSERT INTO job_search (job_search) VALUES ('rebuild')")
+    op.execute("DROP INDEX job_search_name")
+    op.execute("CREATE INDEX job_search_name ON job (owner_id, name COLLATE NOCASE)")
 
 
 def _host_keys():

@@ -16,6 +16,7 @@ from remoteweb import (
     jobs,
     proxies,
     refusals,
+    rights,
     starting,
     sync,
     upgrade,
@@ -39,6 +40,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     health.init_app(app)
     proxies.init_app(app)
     access.init_app(app)
+    rights.init_app(app)
     app.register_blueprint(access.bp)
     app.register_blueprint(jobs.bp)
     app.register_blueprint(sync.bp)

@@ -9,12 +9,13 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from remotejobs.errors import RemoteJobsError
-from remoteweb import changes
+from remoteweb import audit, changes
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Job, Source
 
 UNDO_SECONDS = 6.0
 OPEN = ("waiting", "sending", "unknown")
+_ASKED = {"cancel": "asked to cancel", "resubmit": "asked to run again"}
 
 
 class JobGone(RemoteJobsError):
@@ -31,7 +32,7 @@ def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -
     `revision` is that of the job on the page, 0 if nobody looked. A cancel withdraws what else waits for that job.
     """
     begin_writing()
-    earlier = _found(job.id, kind, idem_key) or _done_since(job.id, kind, revision)
+    earlier = _found(job.id, job.source_id, kind, idem_key) or _done_since(job.id, kind, revision)
     if earlier is not None:
         db.session.rollback()
         return earlier
@@ -39,19 +40,21 @@ def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -
         for other in _waiting_besides(job.id, kind):
             end(other, "withdrawn", "Withdrawn: the job was cancelled instead.")
     action = Action(source_id=job.source_id, job_id=job.id, kind=kind, revision=revision, asked_by=asked_by)
+    audit.note(_ASKED.get(kind, f"asked for {kind} of"), job.name, _place(job))
     return _insert(action, idem_key, job, UNDO_SECONDS)
 
 
 def ask_submission(source: Source, values: dict[str, Any], idem_key: str, asked_by: str = "") -> Action:
     """Ask for a new job on this source: `values` is what `RemoteJobSubmitter.create_settings` gave."""
     begin_writing()
-    earlier: Action | None = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
+    earlier = _same(source.id, idem_key)
     if earlier is not None:
         db.session.rollback()
         return earlier
     action = Action(
         source_id=source.id, kind="submit", values=msgspec.json.encode(values).decode(), asked_by=asked_by
     )
+    audit.note("asked to submit", str(values.get("name") or ""), f"to {source.app} on {source.server.label}")
     return _insert(action, idem_key, source, 0.0)
 
 
@@ -65,6 +68,8 @@ def withdraw(action: Action) -> bool:
         .returning(Action.id)
     )
     changes.publish([shown(action)] if taken_back else [])
+    if taken_back:
+        audit.note("took back", *_named(action))
     db.session.commit()
     return taken_back is not None
 
@@ -72,18 +77,40 @@ def withdraw(action: Action) -> bool:
 def send_now(action: Action) -> None:
     """No more time for undo: the next sync takes it at once."""
     begin_writing()
-    db.session.execute(
+    sent = db.session.scalar(
         db.update(Action)
         .where(Action.id == action.id, Action.state == "waiting")
         .values(not_before=time.time())
+        .returning(Action.id)
     )
+    if sent:
+        audit.note("asked to send now", *_named(action))
     db.session.commit()
 
 
-def _found(job_id: int, kind: str, idem_key: str) -> Action | None:
+def _named(action: Action) -> tuple[str, str]:
+    """What it asks for, as the audit log tells it."""
+    if action.job is None:
+        return "a submission", f"to {action.source.app} on {action.source.server.label}"
+    return f"{action.kind} of {action.job.name}", _place(action.job)
+
+
+def _place(job: Job) -> str:
+    return f"job {job.scheduler_id or job.key} on {job.server.label}"
+
+
+def _found(job_id: int, source_id: int | None, kind: str, idem_key: str) -> Action | None:
+    """A button's key is that of one source: in the hands of another account it finds nothing."""
+    same = db.and_(Action.idem_key == idem_key, Action.source_id == source_id)
     open_one = db.and_(Action.job_id == job_id, Action.kind == kind, Action.state.in_(OPEN))
-    same_or_open = db.select(Action).where(db.or_(Action.idem_key == idem_key, open_one))
+    same_or_open = db.select(Action).where(db.or_(same, open_one))
     found: Action | None = db.session.scalar(same_or_open.order_by(Action.idem_key != idem_key).limit(1))
+    return found
+
+
+def _same(source_id: int, idem_key: str) -> Action | None:
+    same = db.select(Action).where(Action.idem_key == idem_key, Action.source_id == source_id)
+    found: Action | None = db.session.scalar(same)
     return found
 
 
@@ -112,7 +139,7 @@ def _insert(action: Action, idem_key: str, of: Job | Source, undo: float) -> Act
     now = time.time()
     action.uuid, action.idem_key = str(uuid.uuid4()), idem_key
     action.asked_at, action.not_before = now, now + undo
-    job_id, kind = action.job_id, action.kind
+    job_id, source_id, kind = action.job_id, action.source_id, action.kind
     db.session.add(action)
     try:
         changes.publish([of])
@@ -120,12 +147,12 @@ def _insert(action: Action, idem_key: str, of: Job | Source, undo: float) -> Act
     except IntegrityError as error:
         # On PostgreSQL another tap can come between our look and our INSERT: its row is the answer.
         db.session.rollback()
-        if job_id is not None and (first := _found(job_id, kind, idem_key)) is not None:
-            return first
-        same: Action | None = db.session.scalar(db.select(Action).where(Action.idem_key == idem_key))
-        if same is None:
+        first = _same(source_id, idem_key)
+        if job_id is not None:
+            first = _found(job_id, source_id, kind, idem_key)
+        if first is None:
             raise JobGone from error  # what it refers to is not there any more
-        return same
+        return first
     return action
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, LoginRefused
-from remoteweb import collector, connect, sources, terminal
+from remoteweb import audit, collector, connect, sources, terminal
 from remoteweb.database import db
 from remoteweb.models import Server
 from remoteweb.syncs import SyncResult
@@ -29,8 +29,9 @@ def sync(target: Target, password: str | None, timeout: float, bar: terminal.Bar
         server = db.session.get_one(Server, target.server_id)
         if not by_a_person:
             _refuse_what_is_hopeless(server)
+        known = {source.app for source in server.sources}
         try:
-            return collector.collect(
+            result = collector.collect(
                 server,
                 connect.by_hand(password, timeout, accept),
                 apps=target.apps,
@@ -39,11 +40,20 @@ def sync(target: Target, password: str | None, timeout: float, bar: terminal.Bar
                 ignore_interval=again,  # to type took longer than that, and it is still the same try
                 timeout=timeout,
             )
+            _note_new(target, known)
+            return result
         except LoginRefused:
             bar.close()
             if again or password is not None or not terminal.is_interactive():
                 raise
             password, again = _ask(target), True
+
+
+def _note_new(target: Target, known: set[str]) -> None:
+    server = db.session.get_one(Server, target.server_id)
+    for app in sorted({source.app for source in server.sources} - known):
+        audit.note("added the source", app, f"on {server.label}")
+    db.session.commit()
 
 
 class _Accept:

@@ -1,15 +1,19 @@
-"""The change number: one counter, moved last in the transaction that changes what a page shows."""
+"""The change number: a counter of each owner, moved last in the transaction that changes what their pages show.
+
+One for all would tell everybody how much the others' jobs move, and wake every page for it.
+"""
 
 from collections.abc import Iterable
 
-from sqlalchemy import update
+from sqlalchemy import text
 
+from remoteweb import viewer
 from remoteweb.database import db
 from remoteweb.models import Counter, Job, Source
 
 
 def publish(changed: Iterable[Job | Source]) -> None:
-    """Give all that this transaction changed the next number. Call it last: the counter's row stays locked.
+    """Give all that this transaction changed its owner's next number. Call it last: the counter's row stays locked.
 
     So the order of the numbers is the order of the commits, also on PostgreSQL, and a reader of "all above N"
     misses nothing: who sees the counter at N sees all that was numbered up to N.
@@ -19,9 +23,15 @@ def publish(changed: Iterable[Job | Source]) -> None:
         return
     db.session.flush()
     _lock(rows)
-    number = _add_one("change")
-    for row in rows:
-        row.change = number
+    for owner_id in sorted({_owner(row) for row in rows}):
+        number = _add_one(f"change.{owner_id}")
+        for row in rows:
+            if _owner(row) == owner_id:
+                row.change = number
+
+
+def _owner(row: Job | Source) -> int:
+    return row.owner_id if isinstance(row, Job) else row.server.owner_id
 
 
 def _lock(rows: list[Job | Source]) -> None:
@@ -39,25 +49,27 @@ def _lock(rows: list[Job | Source]) -> None:
             db.session.execute(wanted.with_for_update(key_share=True))
 
 
-def start_afresh() -> None:
-    """Rows went away: every open page has to load anew, since a feed cannot speak of what is not there."""
+def start_afresh(owner_id: int) -> None:
+    """Rows went away: every open page of theirs has to load anew, since a feed cannot speak of what is not there."""
     db.session.flush()
-    _add_one("afresh")
-
-
-def current(name: str) -> int:
-    return db.session.scalar(db.select(Counter.value).where(Counter.name == name)) or 0
+    _add_one(f"afresh.{owner_id}")
 
 
 def tag() -> str:
     """What a page's poller carries: it is up to date as long as this is the same."""
-    rows = {row.name: row.value for row in db.session.execute(db.select(Counter.name, Counter.value))}
-    return f"{rows.get('afresh', 0)}.{rows.get('change', 0)}"
+    owner_id = viewer.current().owner_id
+    afresh, change = f"afresh.{owner_id}", f"change.{owner_id}"
+    wanted = db.select(Counter.name, Counter.value).where(Counter.name.in_((afresh, change)))
+    values = {row.name: row.value for row in db.session.execute(wanted)}
+    return f"{values.get(afresh, 0)}.{values.get(change, 0)}"
+
+
+# An account's counters begin with the first change of what is its own.
+_COUNT = text(
+    "INSERT INTO counter (name, value) VALUES (:name, 1)"
+    " ON CONFLICT (name) DO UPDATE SET value = counter.value + 1 RETURNING value"
+)
 
 
 def _add_one(name: str) -> int:
-    number: int | None = db.session.scalar(
-        update(Counter).where(Counter.name == name).values(value=Counter.value + 1).returning(Counter.value)
-    )
-    assert number is not None, f"the migration creates the counter {name!r}"  # noqa: S101
-    return number
+    return int(db.session.execute(_COUNT, {"name": name}).scalar_one())

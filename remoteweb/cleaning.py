@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, select
 
 from remotejobs.answer import Answer
 from remotejobs.exchange import DAY, Cleaning
+from remoteweb import audit
 from remoteweb.database import db
 from remoteweb.models import Job, Source
 
@@ -39,6 +40,9 @@ def took_place(cleanings: list[Cleaning], answer: Answer, known: Mapping[str, in
     for app in (cleaning.app for cleaning in cleanings if cleaning.app in known):
         done = answer.cleaned.get(app)
         if done is not None:
+            if done.records or done.folders or done.emptied:
+                said = f"{done.records} records sealed, {done.folders} run folders to the trash, {done.emptied} removed"
+                audit.note("cleaned", app, said, who=audit.PROGRAM)
             some = done.records or done.folders or done.emptied
             pause = PAUSE_SECONDS if not done.more else 0.0 if some else RETRY_SECONDS
             _postpone([known[app]], now + pause)

@@ -10,7 +10,7 @@ from flask import Flask, current_app
 from flask.cli import FlaskGroup
 
 from remoteweb import serving, sources, terminal
-from remoteweb.commands import this_app, with_database
+from remoteweb.commands import owner_option, this_app, with_database, work_for
 from remoteweb.database import db, shown
 from remoteweb.models import Source
 from remoteweb.untrusted import line
@@ -81,10 +81,12 @@ def _version_option() -> click.Parameter:
 @click.command("forget-source")
 @click.argument("app")
 @click.argument("server", required=False, metavar="[[USER@]SERVER[:PORT]]")
+@owner_option
 @with_database
-def forget_source(app: str, server: str | None) -> None:
+def forget_source(app: str, server: str | None, owner: str | None) -> None:
     """Remove a source with its jobs from this database. On SERVER, nothing is touched."""
     upgrade_database(this_app())
+    work_for(owner)
     source = _source_named(app, server)
     if source is None:
         place = server or "this machine"

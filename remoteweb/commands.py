@@ -9,8 +9,11 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
+from remoteweb.accounts import GUEST, Account
 from remoteweb.database import db
+from remoteweb.untrusted import line
 from remoteweb.upgrade import unusable
+from remoteweb.viewer import Viewer, become
 
 
 def with_database(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,3 +39,22 @@ def _leave() -> None:
     """PostgreSQL is told that nobody is there any more."""
     db.session.remove()
     db.engine.dispose()
+
+
+owner_option = click.option(
+    "--owner",
+    metavar="NAME",
+    help="The account whose servers and jobs are meant. By default the administrator's.",
+)
+
+
+def work_for(owner: str | None) -> None:
+    """From here on the command sees what this account sees. The database has to be up to date."""
+    if owner is None:
+        return
+    account = db.session.scalar(db.select(Account).where(Account.name == owner.strip().lower()))
+    if account is None:
+        raise click.ClickException(f"There is no account called {line(owner, 60)}.")
+    if account.role == GUEST:
+        raise click.ClickException(f"{account.name} is a guest, and has no servers and no jobs of its own.")
+    become(Viewer(account.id, account.name, account.role, account.id))

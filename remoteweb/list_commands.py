@@ -6,11 +6,12 @@ from typing import Any
 import click
 import msgspec
 from flask import current_app
+from sqlalchemy import Select, select
 
 from remotejobs.destination import Destination
 from remotejobs.records import JobState
-from remoteweb import sources, terminal
-from remoteweb.commands import with_database
+from remoteweb import sources, terminal, viewer
+from remoteweb.commands import owner_option, with_database, work_for
 from remoteweb.database import db
 from remoteweb.models import Job, Server, Source
 from remoteweb.untrusted import line
@@ -22,11 +23,13 @@ NO_JOB = "No job is known yet: `remoteweb update-database` fetches what there is
 
 @click.command("sources")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@owner_option
 @with_database
-def list_sources(as_json: bool) -> None:
+def list_sources(as_json: bool, owner: str | None) -> None:
     """List the sources that are known, with the age of what is known of them."""
     upgrade_database(current_app._get_current_object())  # type: ignore[attr-defined]
-    found = list(db.session.scalars(db.select(Source).order_by(Source.id)))
+    work_for(owner)
+    found = list(db.session.scalars(db.select(Source).join(Server).where(sources.own()).order_by(Source.id)))
     if as_json:
         click.echo(msgspec.json.encode([_source_row(source) for source in found]).decode())
         return
@@ -85,14 +88,16 @@ def _age(source: Source | None) -> str:
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many."
 )
+@owner_option
 @with_database
-def list_jobs(state: str | None, as_json: bool, limit: int) -> None:
+def list_jobs(state: str | None, as_json: bool, limit: int, owner: str | None) -> None:
     """List the jobs as the page does: what needs you first, the newest change first in each group.
 
     After each, in brackets: who says so, and how long ago that was confirmed.
     """
     upgrade_database(current_app._get_current_object())  # type: ignore[attr-defined]
-    query = db.select(Job).order_by(Job.group, Job.change.desc(), Job.id.desc()).limit(limit)
+    work_for(owner)
+    query = _own_jobs().order_by(Job.group, Job.change.desc(), Job.id.desc()).limit(limit)
     found = list(db.session.scalars(query.where(Job.state == state) if state else query))
     if as_json:
         click.echo(msgspec.json.encode([_job_row(job) for job in found]).decode())
@@ -103,10 +108,14 @@ def list_jobs(state: str | None, as_json: bool, limit: int) -> None:
         terminal.say(_why_none(state))
 
 
+def _own_jobs() -> Select[Job]:
+    return select(Job).where(Job.owner_id == viewer.current().owner_id)
+
+
 def _why_none(state: str | None) -> str:
     if not sources.is_any_known():
         return NO_SOURCE
-    if state is None or db.session.scalar(db.select(Job.id).limit(1)) is None:
+    if state is None or db.session.scalar(_own_jobs().limit(1)) is None:
         return NO_JOB
     return f"No job is {state}."
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sqlalchemy import (
+    CheckConstraint,
     ColumnElement,
     Exists,
     Float,
@@ -28,7 +29,11 @@ class Server(Model):
     """
 
     __tablename__ = "server"
-    __table_args__ = (UniqueConstraint("owner_id", "user", "host", "port"),)
+    __table_args__ = (
+        UniqueConstraint("owner_id", "user", "host", "port"),
+        # What runs here runs as whoever runs the program: that is the first account's alone.
+        CheckConstraint(f"host <> '' OR owner_id = {FIRST}", name="server_this_machine"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     owner_id: Mapped[int] = mapped_column(
@@ -83,10 +88,10 @@ def _name(server: FromClause) -> ColumnElement[str]:
 
 
 def _has_namesake(column: str) -> Exists:
-    """Whether another server that is called the same differs in this. It comes with each row: a list asks nothing more."""
+    """Whether another server of that owner is called the same and differs in this. It comes with each row: no list asks."""
     this, other = Server.__table__, Server.__table__.alias("other")
-    differs = this.c[column] != other.c[column]
-    return exists().where(_name(this) == _name(other), differs).correlate_except(other)
+    same_owner, differs = this.c.owner_id == other.c.owner_id, this.c[column] != other.c[column]
+    return exists().where(same_owner, _name(this) == _name(other), differs).correlate_except(other)
 
 
 Server.has_namesake_of_another_user = column_property(_has_namesake("user"))

@@ -1,13 +1,18 @@
-"""The servers and sources that are known here: found, made, paused, forgotten. Nothing on a server is touched."""
+"""The servers and sources that are known here: found, made, paused, forgotten. Nothing on a server is touched.
+
+Each function looks among what the viewer sees: an account's own, on a terminal the first account's or those of the one
+that the command named. What another one has is not known. The worker alone asks for everybody's.
+"""
 
 import msgspec
 from flask import current_app
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from remotejobs.errors import RemoteJobsError
 from remotejobs.records import app_name
-from remoteweb import changes, leases
+from remoteweb import audit, changes, leases, viewer
+from remoteweb.accounts import FIRST
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Job, Server, Source
 
@@ -23,6 +28,26 @@ class SourceGone(RemoteJobsError):
         super().__init__("It was removed here while it was being synced. The next sync leaves it out.")
 
 
+class NotYourMachine(RemoteJobsError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This machine belongs to the administrator: what runs here runs as whoever runs remoteweb. Name a server."
+        )
+
+
+def own() -> ColumnElement[bool]:
+    """Of a server: the viewer sees it."""
+    return Server.owner_id == viewer.current().owner_id
+
+
+def own_server(server_id: int) -> Server | None:
+    return db.session.scalar(select(Server).where(Server.id == server_id, own()))
+
+
+def own_source(source_id: int) -> Source | None:
+    return db.session.scalar(select(Source).join(Server).where(Source.id == source_id, own()))
+
+
 def still_known(source_id: int) -> Source:
     found = db.session.get(Source, source_id)
     if found is None:
@@ -31,7 +56,7 @@ def still_known(source_id: int) -> Source:
 
 
 def known(user: str, host: str, port: int) -> Server | None:
-    query = select(Server).where(Server.user == user, Server.host == host, Server.port == port)
+    query = select(Server).where(own(), Server.user == user, Server.host == host, Server.port == port)
     return db.session.scalar(query)
 
 
@@ -47,9 +72,13 @@ def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[
     found = known(user, host, port)
     if found is not None:
         return _learned(found, alias, key_files or [])
+    owner_id = viewer.current().owner_id
+    if not host and owner_id != FIRST:
+        raise NotYourMachine
     begin_writing()
     db.session.add(
         Server(
+            owner_id=owner_id,
             user=user,
             host=host,
             port=port,
@@ -80,7 +109,7 @@ def _learned(known: Server, alias: str, key_files: list[str]) -> Server:
     if set(keys) != set(has):
         known.key_files = msgspec.json.encode(keys).decode()
         known.not_before = 0.0  # it waits because of a refusal that these keys may end
-    changes.start_afresh()  # its name stands in every row
+    changes.start_afresh(known.owner_id)  # its name stands in every row
     db.session.commit()
     return known
 
@@ -115,26 +144,36 @@ def find(app: str, at: Server) -> Source | None:
 
 def by_alias(alias: str) -> Server | None:
     """The server that was added under this name of ~/.ssh/config: it means the same login as on that day."""
-    query = select(Server).where(Server.alias == alias).order_by(Server.id).limit(1)
+    query = select(Server).where(own(), Server.alias == alias).order_by(Server.id).limit(1)
     return db.session.scalar(query)
 
 
 def with_sources() -> list[Server]:
     """Every server that has a source which is not paused, this machine first."""
+    return list(db.session.scalars(_with_sources().where(own())))
+
+
+def with_sources_of_everybody() -> list[Server]:
+    """The same, whosever they are: for the worker."""
+    return list(db.session.scalars(_with_sources()))
+
+
+def _with_sources() -> Select[Server]:
     active = Server.sources.any(Source.paused.is_(False))
-    return list(db.session.scalars(select(Server).where(active).order_by(Server.host != "", Server.id)))
+    return select(Server).where(active).order_by(Server.host != "", Server.id)
 
 
 def is_any_known() -> bool:
     """Also if all are paused."""
-    return db.session.scalar(select(Source.id).limit(1)) is not None
+    return db.session.scalar(select(Source.id).join(Server).where(own()).limit(1)) is not None
 
 
 def set_paused(source_id: int, paused: bool) -> Source | None:
     begin_writing()
-    source = db.session.get(Source, source_id)
+    source = own_source(source_id)
     if source is not None and source.paused != paused:
         source.paused = paused
+        audit.note("paused" if paused else "resumed", *_named(source))
         changes.publish([source])
     db.session.commit()
     return source
@@ -146,20 +185,25 @@ def forget(source_id: int) -> bool:
     The row of this machine stays, without sources: it says that the default source was removed on purpose.
     """
     begin_writing()
-    source = db.session.get(Source, source_id)
+    source = own_source(source_id)
     if source is None:
         db.session.rollback()
         return False
-    at = source.server_id
+    at, owner_id = source.server_id, source.server.owner_id
+    audit.note("removed the source", *_named(source))
     db.session.expunge(source)
     leases.locked(at)
     # The actions first: a tap takes its action's lock before that of its job.
     for model, of_source in ((Action, Action.source_id), (Job, Job.source_id), (Source, Source.id)):
         db.session.execute(delete(model).where(of_source == source_id))
     _drop_unused(at, even_here=False)
-    changes.start_afresh()
+    changes.start_afresh(owner_id)
     db.session.commit()
     return True
+
+
+def _named(source: Source) -> tuple[str, str]:
+    return source.app, f"on {source.server.label}"
 
 
 def drop_if_unknown(server_id: int) -> bool:

@@ -15,7 +15,7 @@ from remotejobs.errors import LoginError, RemoteJobsError
 from remotejobs.records import app_name
 from remoteweb import attended, connect, dry_run, sources, terminal
 from remoteweb.attended import Target
-from remoteweb.commands import with_database
+from remoteweb.commands import owner_option, with_database, work_for
 from remoteweb.database import db, shown
 from remoteweb.leases import Busy
 from remoteweb.models import Source
@@ -37,6 +37,7 @@ class Options:
     dry_run: bool
     timeout: float
     password: str | None
+    owner: str | None = None
 
 
 @dataclass(slots=True)
@@ -69,9 +70,15 @@ class Outcome:
     metavar="SECONDS",
     help="How long one server may take.",
 )
+@owner_option
 @with_database
 def update_database(
-    app: str | None, server: str | None, password_stdin: bool, timeout: float, **flags: bool
+    app: str | None,
+    server: str | None,
+    password_stdin: bool,
+    timeout: float,
+    owner: str | None,
+    **flags: bool,
 ) -> None:
     """Fetch what is new about the jobs of APP on SERVER, and send the actions that wait for them.
 
@@ -85,7 +92,7 @@ def update_database(
     """
     try:
         password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
-        sys.exit(_update(app, server, Options(password=password, timeout=timeout, **flags)))
+        sys.exit(_update(app, server, Options(password=password, timeout=timeout, owner=owner, **flags)))
     except KeyboardInterrupt:
         sys.exit(_interrupted())
     except click.Abort as abort:
@@ -101,6 +108,7 @@ def _interrupted() -> int:
 
 def _update(app: str | None, server: str | None, options: Options) -> int:
     upgrade_database(current_app._get_current_object())  # type: ignore[attr-defined]
+    work_for(options.owner)
     if options.verbose:
         terminal.say(f"Database: {shown(db.engine.url)}")
     try:

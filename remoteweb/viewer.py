@@ -25,6 +25,11 @@ class Viewer:
         """Looks only: asks for no sync and no action, and sees no script and no log."""
         return self.role == GUEST
 
+    @property
+    def has_this_machine(self) -> bool:
+        """What runs here runs as whoever runs the program, so it is the first account's alone."""
+        return self.owner_id == FIRST and not self.is_guest
+
 
 TERMINAL = Viewer(FIRST, "admin", ADMINISTRATOR, FIRST)
 
@@ -43,3 +48,9 @@ def current() -> Viewer:
 def become(viewer: Viewer | None) -> None:
     """For this request, or for this command."""
     g.viewer = viewer
+
+
+def is_guest() -> bool:
+    """Also asked where nobody is signed in, which is no guest."""
+    viewer: Viewer | None = g.get("viewer")
+    return viewer is not None and viewer.is_guest

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from remotejobs.records import JobKey
-from remoteweb import actions, changes
+from remoteweb import actions, changes, viewer
 from remoteweb.jobs import bp, examples, queries, taps, words
 from remoteweb.jobs.detail import shown_job
 from remoteweb.jobs.listing import rows
@@ -58,6 +58,8 @@ def send(uuid: object) -> AnyResponse:
 @bp.post("/example")
 def example() -> AnyResponse:
     """A newcomer's first job: small, on this machine, and seen to live within a minute."""
+    if not viewer.current().has_this_machine:
+        abort(403)
     action = examples.submit(_idem_key())
     sync_requests.ask(action.source.server)
     if "HX-Request" in request.headers:
@@ -82,7 +84,7 @@ def asked(uuid: str) -> Action:
 
 def _asked(job: Job, kind: str) -> AnyResponse:
     seen = whole(request.form.get("seen", type=int), 0) or 0
-    action = actions.ask(job, kind, _idem_key(), seen)
+    action = actions.ask(job, kind, _idem_key(), seen, asked_by=viewer.current().name)
     note = _run_already(action) if (action.kind, action.state) == ("resubmit", "done") else None
     return say(
         found(job.id), note or taps.on_ask(action, job.name), action if action.state == "waiting" else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flask import abort, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from remoteweb import changes
+from remoteweb import changes, viewer
 from remoteweb.jobs import asked, bp, feed, queries, words
 from remoteweb.jobs.history import Step, history
 from remoteweb.jobs.listing import POLL_IDLE, POLL_LIVE, Row, row
@@ -58,6 +58,9 @@ def shown_job(job: Job, tag: str) -> Shown:
     actions = queries.actions(job)
     settings = asked.document(job.settings)
     runs = queries.runs(job)
+    looks_only = (
+        viewer.current().is_guest
+    )  # what a script holds is for whose job it is: see remoteweb/rights.py
     in_row = row(job, queries.last_actions([job.id]).get(job.id))
     return Shown(
         job=job,
@@ -66,8 +69,8 @@ def shown_job(job: Job, tag: str) -> Shown:
         actions=actions,
         steps=history(job, queries.events(job), actions),
         resources=asked.resources(job, settings),
-        commands=asked.commands(settings),
-        script=str(settings.get("script") or ""),
+        commands="" if looks_only else asked.commands(settings),
+        script="" if looks_only else str(settings.get("script") or ""),
         runs=runs,
         next_run=runs[0] if runs and runs[0].n > job.n else None,
         tag=tag,

@@ -1,6 +1,6 @@
 """The job that an empty list offers: it needs no server, and lives long enough to be seen, and cancelled."""
 
-from remoteweb import actions, sources
+from remoteweb import actions, sources, viewer
 from remoteweb.models import Action
 
 APP = sources.DEFAULT_APP
@@ -10,7 +10,7 @@ ARGUMENTS = f"submit --name example --scheduler process sh -c '{SCRIPT}'"
 
 def submit(idem_key: str) -> Action:
     """Ask for it. The next sync of this machine submits it, as it would any other job."""
-    return actions.ask_submission(sources.source_here(APP), _settings(), idem_key)
+    return actions.ask_submission(sources.source_here(APP), _settings(), idem_key, viewer.current().name)
 
 
 def _settings() -> dict[str, object]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, literal_column, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, func, literal, literal_column, or_, select
 from sqlalchemy.orm import defer, joinedload
 
 from remoteweb import viewer
@@ -26,13 +26,22 @@ _FOR_ROWS = (
 )
 Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
 
-# Constants in the SQL text and no parameters: only so can the partial index of open actions be chosen.
-_OPEN: ColumnElement[bool] = literal_column("action.state IN ('waiting', 'sending', 'unknown')")
+OPEN_STATES = ("waiting", "sending", "unknown")
 
 
 def seen(statement: Rows) -> Rows:
-    """Who may see a job is asked here, by every query below."""
+    """Who may see a job is asked here and in the next two, by every query below."""
     return statement.where(Job.owner_id == viewer.current().owner_id)
+
+
+def _seen_in_its_source(statement: Rows) -> Rows:
+    """The same where the walk is that of a source's own index, which the plus leaves as the only one to choose."""
+    return statement.where(literal_column("+job.owner_id", Integer) == viewer.current().owner_id)
+
+
+def _own_sources() -> Select[int]:
+    owned = Server.owner_id == viewer.current().owner_id
+    return select(Source.id).join(Server, Server.id == Source.server_id).where(owned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +71,17 @@ def places(within: Scopes, group: Group, after: Cursor | None, limit: int) -> li
 
 
 def _walk(where: ColumnElement[bool] | None, group: Group, after: Cursor | None, limit: int) -> list[Cursor]:
-    statement = seen(select(Job.change, Job.id)).where(Job.group == int(group))
-    if where is not None:
-        statement = statement.where(where)
+    statement = _within(where, select(Job.change, Job.id)).where(Job.group == int(group))
     if after is not None and after.group == group:
         statement = statement.where(
             Job.change <= after.change, or_(Job.change < after.change, Job.id < after.id)
         )
     rows = db.session.execute(statement.order_by(Job.change.desc(), Job.id.desc()).limit(limit))
     return [Cursor(int(group), change, id_) for change, id_ in rows]
+
+
+def _within(where: ColumnElement[bool] | None, statement: Rows) -> Rows:
+    return seen(statement) if where is None else _seen_in_its_source(statement.where(where))
 
 
 def scopes(chosen: Filter) -> Scopes:
@@ -81,7 +92,7 @@ def scopes(chosen: Filter) -> Scopes:
 
 
 def source_ids(server: int) -> Sequence[int]:
-    return db.session.scalars(select(Source.id).where(Source.server_id == server)).all()
+    return db.session.scalars(_own_sources().where(Source.server_id == server)).all()
 
 
 def in_order(ids: Iterable[int]) -> list[Job]:
@@ -101,9 +112,8 @@ def counts(chosen: Filter) -> dict[Group, int]:
 
 
 def _count(where: ColumnElement[bool] | None, group: Group) -> int:
-    statement = seen(select(literal(1, literal_execute=True))).select_from(Job).where(Job.group == int(group))
-    if where is not None:
-        statement = statement.where(where)
+    one = select(literal(1, literal_execute=True)).select_from(Job)
+    statement = _within(where, one).where(Job.group == int(group))
     return db.session.scalar(select(func.count()).select_from(statement.limit(COUNTED).subquery())) or 0
 
 
@@ -118,7 +128,7 @@ def changed_since(number: int, limit: int) -> list[Job]:
 
 
 def sources_changed_since(number: int) -> bool:
-    return db.session.scalar(select(Source.id).where(Source.change > number).limit(1)) is not None
+    return db.session.scalar(_own_sources().where(Source.change > number).limit(1)) is not None
 
 
 def any_job() -> bool:
@@ -163,9 +173,6 @@ def last_actions(ids: Sequence[int]) -> dict[int, Action]:
     return last
 
 
-OPEN_STATES = ("waiting", "sending", "unknown")
-
-
 def actions(of: Job) -> list[Action]:
     asked = select(Action).where(Action.job_id == of.id).order_by(Action.id.desc()).limit(LATEST)
     return list(reversed(db.session.scalars(asked).all()))
@@ -173,22 +180,26 @@ def actions(of: Job) -> list[Action]:
 
 def submissions(since: float) -> list[Action]:
     """New jobs that were asked for and are not in the list yet, and those that were refused since then."""
-    concerned = or_(_OPEN, and_(Action.state.in_(("refused", "gave_up")), Action.ended_at > since))
-    statement = select(Action).where(Action.job_id.is_(None), concerned).order_by(Action.id.desc()).limit(5)
-    return list(db.session.scalars(statement.options(joinedload(Action.source))))
+    refused = and_(Action.state.in_(("refused", "gave_up")), Action.ended_at > since)
+    concerned = or_(Action.state.in_(OPEN_STATES), refused)
+    # By the index of a source's open actions: the plus keeps off the one that would walk every submission there ever was.
+    is_submission = literal_column("+action.job_id").is_(None)
+    by_state = Action.state.in_((*OPEN_STATES, "refused", "gave_up"))
+    statement = select(Action).where(Action.source_id.in_(_own_sources()), by_state, is_submission, concerned)
+    latest = statement.order_by(Action.id.desc()).limit(5)
+    return list(db.session.scalars(latest.options(joinedload(Action.source))))
 
 
 def any_open_action() -> bool:
-    return db.session.scalar(select(Action.id).where(_OPEN).limit(1)) is not None
+    is_open = select(Action.id).where(Action.source_id.in_(_own_sources()), Action.state.in_(OPEN_STATES))
+    return db.session.scalar(is_open.limit(1)) is not None
 
 
 def action(uuid: str) -> Action | None:
-    return db.session.scalar(
-        select(Action).where(Action.uuid == uuid).options(joinedload(Action.job), joinedload(Action.source))
-    )
+    own = select(Action).where(Action.uuid == uuid, Action.source_id.in_(_own_sources()))
+    return db.session.scalar(own.options(joinedload(Action.job), joinedload(Action.source)))
 
 
 def servers() -> list[Server]:
-    return list(
-        db.session.scalars(select(Server).order_by(Server.host != "", Server.alias, Server.host, Server.id))
-    )
+    own = select(Server).where(Server.owner_id == viewer.current().owner_id)
+    return list(db.session.scalars(own.order_by(Server.host != "", Server.alias, Server.host, Server.id)))

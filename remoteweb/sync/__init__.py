@@ -8,8 +8,6 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 from werkzeug.wrappers import Response
 
 from remoteweb import sources
-from remoteweb.database import db
-from remoteweb.models import Server, Source
 from remoteweb.sync import requests
 from remoteweb.sync.queries import is_syncing, overview
 from remoteweb.untrusted import whole
@@ -45,7 +43,10 @@ def now() -> str | Response:
     server_id = whole(request.form.get("server", type=int), 1)
     if server_id is None:
         abort(404, "There is no such server here.")
-    requests.ask(db.get_or_404(Server, server_id, description="There is no such server here any more."))
+    server = sources.own_server(server_id)
+    if server is None:
+        abort(404, "There is no such server here any more.")
+    requests.ask(server)
     return _answer()
 
 
@@ -67,7 +68,9 @@ def resume(source_id: int) -> str | Response:
 @bp.post("/sources/<int(max=2147483647):source_id>/remove")
 def remove(source_id: int) -> Response:
     """Its rows go, so this answers with a whole page, with and without htmx."""
-    source = db.get_or_404(Source, source_id)
+    source = sources.own_source(source_id)
+    if source is None:
+        abort(404)
     place = source.server.label
     flash(f"{source.app} on {place} was removed here. On the server, everything is as it was.")
     sources.forget(source_id)

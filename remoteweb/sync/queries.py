@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
-from remoteweb import leases
+from remoteweb import leases, viewer
 from remoteweb.database import db
 from remoteweb.models import Server, Source, SyncRun
 from remoteweb.untrusted import line
@@ -53,15 +53,16 @@ class ServerLine:
 
 
 def overview() -> list[ServerLine]:
-    """Every server that has a source, this machine first."""
+    """Every server of the viewer's that has a source, this machine first."""
     query = (
         db.select(Server)
-        .where(Server.sources.any())
+        .where(Server.owner_id == viewer.current().owner_id, Server.sources.any())
         .order_by(Server.host != "", Server.alias, Server.host, Server.id)
     )
     servers = list(db.session.scalars(query))
     now = time.time()
-    current, last = _runs_under_way(now), _last_runs([server.id for server in servers])
+    ids = [server.id for server in servers]
+    current, last = _runs_under_way(ids, now), _last_runs(ids)
     return [_line(server, current.get(server.id), last.get(server.id), now) for server in servers]
 
 
@@ -70,7 +71,7 @@ def is_syncing(lines: list[ServerLine]) -> bool:
     return any(line.is_syncing for line in lines)
 
 
-def _runs_under_way(now: float) -> dict[int, SyncRun]:
+def _runs_under_way(server_ids: list[int], now: float) -> dict[int, SyncRun]:
     """Waiting ones that somebody will take, and running ones whose holder still lives: a killed program
     leaves a row that says "running", and no worker goes to a server of which every source is paused.
     """
@@ -79,6 +80,7 @@ def _runs_under_way(now: float) -> dict[int, SyncRun]:
     query = (
         db.select(SyncRun)
         .join(Server, Server.id == SyncRun.server_id)
+        .where(SyncRun.server_id.in_(server_ids))
         .where(db.or_(is_taken, db.and_(SyncRun.state == "running", holds)))
         .order_by(SyncRun.state == "running", SyncRun.id)
     )

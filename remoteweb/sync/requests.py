@@ -2,7 +2,7 @@
 
 import time
 
-from remoteweb import changes, sources
+from remoteweb import audit, changes, sources
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Job, Server, Source, SyncRun
 
@@ -22,14 +22,15 @@ def ask(server: Server, asked_by: str = "person") -> SyncRun | None:
     )
     run = waiting or SyncRun(server_id=server_id, asked_by=asked_by, asked_at=time.time())
     db.session.add(run)
+    if waiting is None and asked_by == "person":
+        audit.note("asked for a sync of", server.label)
     db.session.commit()
     return run
 
 
 def ask_all(asked_by: str = "person") -> list[SyncRun]:
-    """Every server with a source that is not paused."""
-    query = db.select(Server).where(Server.sources.any(Source.paused.is_(False))).order_by(Server.id)
-    asked = [ask(server, asked_by) for server in db.session.scalars(query).all()]
+    """Every server of the viewer's with a source that is not paused."""
+    asked = [ask(server, asked_by) for server in sources.with_sources()]
     return [run for run in asked if run is not None]
 
 

@@ -74,7 +74,7 @@ class Worker(threading.Thread):
         with self.app.app_context():
             _close_abandoned()
             _meet_this_machine()
-            ids = [server.id for server in sources.with_sources() if self._is_due(server)]
+            ids = [server.id for server in sources.with_sources_of_everybody() if self._is_due(server)]
         for server_id in ids[: AT_ONCE - len(self._syncing)]:
             thread = threading.Thread(
                 target=self._sync, args=(server_id,), name=f"sync-{server_id}", daemon=True

@@ -56,7 +56,7 @@ def unsaved(of: Source, name: str, state: str = "running", **columns: Any) -> Jo
         values["started"] = now - 6600
     if state in ("done", "failed", "cancelled", "lost"):
         values["ended"] = now - 240
-    values |= columns
+    values |= {"owner_id": of.server.owner_id, **columns}
     values.setdefault(
         "group", group_of(state, settling=values.get("settling", False), ended=values.get("ended"), now=now)
     )

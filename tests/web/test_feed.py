@@ -139,7 +139,7 @@ def test_rows_that_went_away_make_every_page_load_anew(
     with app.app_context():
         begin_writing()
         db.session.delete(db.session.get_one(Job, job))
-        changes.start_afresh()
+        changes.start_afresh(1)
         db.session.commit()
     assert ("#jobs", "outerHTML") in targets(poll(client, known).text)
 

@@ -275,13 +275,13 @@ def test_a_write_after_a_read_takes_the_lock_and_sees_what_was_written_meanwhile
     def add_one() -> None:
         with app.app_context():
             begin_writing()
-            counter = db.session.get(Counter, "change")
+            counter = db.session.get(Counter, "change.1")
             assert counter is not None
             counter.value += 1
             db.session.commit()
 
     with app.app_context():
-        counter = db.session.get(Counter, "change")  # a read, as a view does before it acts
+        counter = db.session.get(Counter, "change.1")  # a read, as a view does before it acts
         assert counter is not None
         assert counter.value == 0
         other = threading.Thread(target=add_one)
@@ -296,7 +296,7 @@ def test_a_write_after_a_read_takes_the_lock_and_sees_what_was_written_meanwhile
 
 def test_a_change_before_begin_writing_is_a_mistake_that_is_told(app: Flask) -> None:
     with app.app_context():
-        counter = db.session.get(Counter, "change")
+        counter = db.session.get(Counter, "change.1")
         assert counter is not None
         counter.value = 5
         with pytest.raises(RuntimeError, match="before the first change"):
