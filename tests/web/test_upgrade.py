@@ -1,6 +1,7 @@
 """Creating and upgrading the database, on SQLite and on a real PostgreSQL."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -17,10 +18,11 @@ import pytest
 from cluster.parts import free_port, wait_until
 from cluster.postgresql import PostgreSQL
 from flask import Flask
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from web.served import serve_somehow
 
 from remoteweb import create_app, upgrade
+from remoteweb.accounts import Account
 from remoteweb.database import Base, db
 from remoteweb.models import Counter, Job, Server, Source
 from remoteweb.upgrade import UpgradeRefused, upgrade_database
@@ -102,6 +104,56 @@ def test_the_indexes_that_migrations_make_on_sqlite_are_those_of_the_models(app:
         made = db.session.execute(query).all()
     assert sorted(made, key=str) == sorted(wanted, key=str)
     assert "job_list" in dict(made)
+
+
+BEFORE_ACCOUNTS = """
+INSERT INTO server (id, "user", host, port, alias, key_files, lease_owner, lease_until, fence, min_interval, failures,
+  not_before, needs_person, error) VALUES (7, 'me', 'alps.example.org', 22, 'alps', '', '', 0, 0, 10, 0, 0, '', '');
+INSERT INTO source ({source}) VALUES ({source_values});
+INSERT INTO job ({job}) VALUES ({job_values});
+INSERT INTO entry (digest, kind, created_at, expires_at) VALUES ('{digest}', 'cookie', 1000, 99999999999);
+INSERT INTO entry (digest, kind, created_at, expires_at) VALUES ('unused', 'link', 1000, 99999999999)
+"""
+
+
+def filled(table: str, connection: Connection, known: dict[str, object]) -> tuple[str, str]:
+    """A row of an older version: of each column that has to be given, something."""
+    values: dict[str, str] = {}
+    for column in db.inspect(connection).get_columns(table):
+        required = not column["nullable"] and column["default"] is None
+        if column["name"] in known or required:
+            is_text = "TEXT" in str(column["type"]).upper() or "CHAR" in str(column["type"]).upper()
+            made = "FALSE" if "BOOL" in str(column["type"]).upper() else "''" if is_text else "0"
+            values[f'"{column["name"]}"'] = str(known.get(column["name"], made))
+    return ", ".join(values), ", ".join(values.values())
+
+
+def test_what_was_there_before_there_were_accounts_belongs_to_the_first_one_and_its_browser_stays_in(
+    address: str, tmp_path: Path
+) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(ROOT / "migrations", older, ignore=shutil.ignore_patterns("__pycache__", "0003*"))
+    cookie = "what the browser kept"
+    with app_on(address, older) as app:
+        upgrade_database(app)
+        with app.app_context(), db.engine.begin() as connection:
+            source, source_values = filled("source", connection, {"id": 8, "server_id": 7, "app": "'jobs'"})
+            known = {"id": 9, "server_id": 7, "source_id": 8, "name": "'train'", "state": "'running'"}
+            job, job_values = filled("job", connection, known)
+            digest = hashlib.sha256(cookie.encode()).hexdigest()
+            for statement in BEFORE_ACCOUNTS.format(**locals()).split(";"):
+                connection.execute(text(statement))
+    with app_on(address) as app:
+        upgrade_database(app)
+        browser = app.test_client()
+        browser.set_cookie("remoteweb", cookie)
+        assert browser.get("/account").status_code == 200
+        assert "train" in browser.get("/").text
+        with app.app_context():
+            server, row = db.session.get_one(Server, 7), db.session.get_one(Job, 9)
+            assert (server.owner_id, row.owner_id, row.source_id, row.source.app) == (1, 1, 8, "jobs")  # type: ignore[union-attr]
+            account = db.session.get_one(Account, 1)
+            assert (account.role, account.password, len(account.handle)) == ("administrator", "", 43)
 
 
 def test_the_counters_begin_at_zero(address: str) -> None:
