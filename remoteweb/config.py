@@ -136,7 +136,7 @@ SETTINGS = {
             "SECRET_KEY",
             secret,
             None,
-            "What signs the session, at least 32 characters. "
+            "What signs what a browser carries and encrypts the secrets of codes, at least 32 characters. "
             "Without it: made once, and kept as `secret` in the state folder.",
         ),
         Setting("SYNC_NOW", switch, True, "Whether the pages offer the button “Sync now”: `on` or `off`."),
