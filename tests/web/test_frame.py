@@ -301,3 +301,13 @@ def test_a_change_before_begin_writing_is_a_mistake_that_is_told(app: Flask) -> 
         counter.value = 5
         with pytest.raises(RuntimeError, match="before the first change"):
             begin_writing()
+
+
+def test_a_file_that_is_not_there_is_answered_with_a_documents_headers(client: FlaskClient) -> None:
+    answer = client.get("/static/none.css")
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert (answer.headers["X-Content-Type-Options"], answer.headers["Cache-Control"]) == (
+        "nosniff",
+        "no-store",
+    )
