@@ -24,7 +24,8 @@ def init_app(app: Flask) -> None:
 
 
 def _add(response: Response) -> Response:
-    if request.endpoint == "static" and response.status_code < 400:  # what is not there is answered with a document
+    # A file that is not there is answered with a document.
+    if request.endpoint == "static" and response.status_code < 400:
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
     # The same address answers with a page or with a part of one.
