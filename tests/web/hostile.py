@@ -80,7 +80,7 @@ def source(**columns: Any) -> Source:
     return made
 
 
-def run(of: Server, state: str) -> SyncRun:
-    result = json.dumps([{"app": ALL, "jobs": 1, "changed": 1, "error": ALL}])
-    texts = {"sentence": ALL, "stage": ALL, "holder": ALL, "asked_by": ALL, "results": result}
+def run(of: Server, state: str, said: str = ALL) -> SyncRun:
+    result = json.dumps([{"app": said, "jobs": 1, "changed": 1, "error": said}])
+    texts = {"sentence": said, "stage": said, "holder": said, "asked_by": said, "results": result}
     return SyncRun(server_id=of.id, asked_at=time.time(), ended_at=time.time(), state=state, **texts)

@@ -20,6 +20,7 @@ from remoteweb.access import passwords
 from remoteweb.accounts import GUEST, USER, Account
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Event, Job, Server, Source
+from remoteweb.untrusted import document
 
 CPU_SECONDS = (
     3.0  # of one answer, whatever else the machine does meanwhile: a hash of a password takes a tenth of it
@@ -43,15 +44,15 @@ class Owner:
             for state in ("running", "failed", "queued", "unknown"):
                 self._job(source, state)
             begin_writing()
-            db.session.add(run(server, "done"))
+            db.session.add(run(server, "done", self.word))
             db.session.commit()
 
     def _job(self, source: Source, state: str) -> None:
         name = f"{self.word}-{secrets.token_hex(4)}"
         of_queue = ("partition", "nodes", "raw", "reason", "cluster")
         texts = dict.fromkeys(of_queue, self.word) | {"scheduler": self.word, "scheduler_id": self.word}
-        asked = str(settings() | {"script": self.word, "command": self.word})
-        job = rows.job(source, name, state, **texts, settings=asked.replace("'", '"'))
+        asked = document(settings() | {"script": self.word, "command": self.word})
+        job = rows.job(source, name, state, **texts, settings=asked)
         begin_writing()
         db.session.add(
             Event(job_id=job.id, seen_at=time.time(), state="unknown", raw=self.word, evidence=self.word)
