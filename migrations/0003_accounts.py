@@ -175,6 +175,7 @@ def _owners():
         op.drop_constraint("server_user_host_port_key", "server", type_="unique")
         op.create_unique_constraint(None, "server", ["owner_id", "user", "host", "port"])
         op.create_check_constraint("server_this_machine", "server", "host <> '' OR owner_id = 1")
+        op.add_column("server", sa.Column("narrow", sa.Text(), nullable=False, server_default=sa.text("''")))
     op.add_column("job", sa.Column("owner_id", sa.Integer(), nullable=False, server_default=sa.text("1")))
     op.drop_index("job_list", "job")
     op.create_index("job_list", "job", ["owner_id", "group", sa.text("change DESC")])
@@ -206,12 +207,13 @@ def _owned_servers_on_sqlite():
         sa.Column("error_since", sa.Float(), nullable=True),
         sa.Column("skew", sa.Float(), nullable=True),
         sa.Column("owner_id", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.Column("narrow", sa.Text(), nullable=False, server_default=sa.text("''")),
         sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("owner_id", "user", "host", "port"),
         sa.CheckConstraint("host <> '' OR owner_id = 1", name="server_this_machine"),
     )
-    op.execute("INSERT INTO server_anew SELECT *, 1 FROM server")
+    op.execute("INSERT INTO server_anew SELECT *, 1, '' FROM server")
     op.drop_table("server")
     op.rename_table("server_anew", "server")
     if op.get_bind().exec_driver_sql("PRAGMA foreign_key_check").first():

@@ -10,7 +10,7 @@ from remotejobs.answer import Answer
 from remotejobs.exchange import DAY, Cleaning
 from remoteweb import audit
 from remoteweb.database import db
-from remoteweb.models import Job, Source
+from remoteweb.models import Job, Server, Source
 
 ENOUGH = 200
 # Of one sync; the next ones go on.
@@ -25,7 +25,9 @@ def planned(known: Mapping[str, int]) -> list[Cleaning]:
     if not days or not known:
         return []
     now = time.time()
-    is_due = db.and_(Source.id.in_(known.values()), Source.clean_at <= now)
+    # With a narrow key nothing is cleaned.
+    may_be = db.and_(Source.id.in_(known.values()), Source.server.has(Server.narrow == ""))
+    is_due = db.and_(may_be, Source.clean_at <= now)
     due = db.session.scalars(db.select(Source.app).where(is_due, _has_enough(now - days * DAY))).all()
     if due:
         _postpone([known[app] for app in due], now + RETRY_SECONDS)

@@ -1,7 +1,7 @@
 """The end of a sync's answer: which sources are confirmed by it, and what their lines on the pages say."""
 
 from remotejobs.answer import Answer, SourceAnswer
-from remoteweb import sources
+from remoteweb import changes, sources
 from remoteweb.database import db
 from remoteweb.models import Job, Server, Source
 from remoteweb.runs import SourceResult
@@ -22,6 +22,9 @@ def confirm(
     """
     if server.skew is None or abs(server.skew - answer.skew) >= SKEW_SECONDS:
         server.skew = round(answer.skew, 1)
+    if server.narrow != line(answer.gate, 80):
+        server.narrow = line(answer.gate, 80)
+        changes.start_afresh()  # what a page offers of its jobs is another
     moved = []
     for app, result in results.items():
         told = answer.sources[app]

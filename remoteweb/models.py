@@ -61,6 +61,9 @@ class Server(Model):
     error: Mapped[str] = mapped_column(Text, default="")  # what the last sync said, "" when it went well
     error_since: Mapped[float | None] = mapped_column(Float)
     skew: Mapped[float | None] = mapped_column(Float)  # server's clock minus ours, seconds
+    narrow: Mapped[str] = mapped_column(
+        Text, default="", server_default=text("''")
+    )  # the gate that answered last; "" where the login is an ordinary one
 
     sources: Mapped[list["Source"]] = relationship(back_populates="server", cascade="all, delete-orphan")
 

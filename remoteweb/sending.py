@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, or_
 from remotejobs.document import document as record_of
 from remotejobs.exchange import Cancel, Resubmission, Submission
 from remotejobs.records import JobKey
+from remotejobs.settings import changes as changed_options
 from remotejobs.settings import work_hash
 from remoteweb import actions, changes, leases
 from remoteweb.database import begin_writing, db
@@ -129,13 +130,23 @@ def _request(action: Action, skew: float) -> Sent | None:
             told = action.evidence == TOLD
             request = Cancel(action.uuid, action.source.app, JobKey.parse(action.job.key), told)
         elif action.kind == "resubmit":
-            request = Resubmission(action.uuid, action.source.app, JobKey.parse(action.job.key), asked_at)
+            other = _changes(action)
+            request = Resubmission(
+                action.uuid, action.source.app, JobKey.parse(action.job.key), asked_at, other
+            )
         else:
             raise ValueError(f"this version cannot {line(action.kind, 40)}")
     except ValueError as error:
         actions.end(action, "refused", f"Not sent: {error}.")
         return None
     return Sent(action.id, action.kind, action.source.app, request)
+
+
+def _changes(action: Action) -> tuple[str, ...]:
+    values = msgspec.json.decode(action.values)
+    if not isinstance(values, dict):
+        raise ValueError("what was to be changed cannot be read")
+    return changed_options(**values)
 
 
 def _submission(action: Action, asked_at: float) -> Submission:

@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
+from remotejobs import gate
 from remoteweb import leases, viewer
 from remoteweb.database import db
 from remoteweb.models import Server, Source, SyncRun
 from remoteweb.untrusted import line
 
+_ANOTHER_GATE = (
+    "Its gate is of another version than this one, and works; `remotejobs install-gate` renews it."
+)
 # A line turns amber when this many syncs in a row did not come.
 MISSED = 3
 # After so long, nobody seems to take a sync that was asked for.
@@ -45,6 +49,7 @@ class ServerLine:
     stage: str = ""
     who: str = ""  # syncs it now
     since: float | None = None  # of a trouble
+    narrow: str = ""  # a sentence on what its key is not for
     sources: list[SourceLine] = field(default_factory=list)
 
     @property
@@ -117,8 +122,19 @@ def _line(server: Server, current: SyncRun | None, last: SyncRun | None, now: fl
         stage=current.stage if current else "",
         who=line(leases.who(current.holder), 100) if current and current.state == "running" else "",
         since=server.error_since,
+        narrow=_narrow(server),
         sources=sources,
     )
+
+
+def _narrow(server: Server) -> str:
+    if not server.narrow:
+        return ""
+    said = (
+        "By a narrow key: its jobs are listed, cancelled and run again, and their logs read. Nothing else, so nothing is "
+        "cleaned up there by itself."
+    )
+    return said if server.narrow == gate.build() else f"{said} {_ANOTHER_GATE}"
 
 
 def _source_line(source: Source) -> SourceLine:
