@@ -1,7 +1,7 @@
 """The end of a sync's answer: which sources are confirmed by it, and what their lines on the pages say."""
 
 from remotejobs.answer import Answer, SourceAnswer
-from remoteweb import changes, sources
+from remoteweb import sources
 from remoteweb.database import db
 from remoteweb.models import Job, Server, Source
 from remoteweb.runs import SourceResult
@@ -22,16 +22,15 @@ def confirm(
     """
     if server.skew is None or abs(server.skew - answer.skew) >= SKEW_SECONDS:
         server.skew = round(answer.skew, 1)
-    if server.narrow != line(answer.gate, 80):
-        server.narrow = line(answer.gate, 80)
-        changes.start_afresh()  # what a page offers of its jobs is another
+    before, server.narrow = server.narrow, line(answer.gate, 80)
     moved = []
     for app, result in results.items():
         told = answer.sources[app]
         result.absent, result.error = told.absent, line(told.error, 600)
         if app in ids:
             source = sources.still_known(ids[app])
-            if _confirm_one(source, told, _unanswered(source, answer), result, began_at):
+            is_moved = _confirm_one(source, told, _unanswered(source, answer), result, began_at)
+            if is_moved or before != server.narrow:
                 moved.append(source)
     return moved
 
