@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,7 +161,7 @@ class Login:
             return None
         with self._person.time():
             try:
-                return keyboard.conduct(transport, self._target.user, self._answer)
+                return keyboard.conduct(transport, self._target.user, partial(self._answer, transport))
             except paramiko.BadAuthenticationType as error:
                 self._taken = error.allowed_types
             except (paramiko.SSHException, OSError):
@@ -172,7 +173,9 @@ class Login:
         self._is_over = True
         self._was_refused |= transport.is_active()
 
-    def _answer(self, title: str, instructions: str, questions: list[tuple[str, bool]]) -> Sequence[str]:
+    def _answer(
+        self, transport: "Transport", title: str, instructions: str, questions: list[tuple[str, bool]]
+    ) -> Sequence[str]:
         """A password that was given answers one hidden question, if that asks for no code; a person the rest."""
         self._rounds += 1
         if self._rounds > MAX_ROUNDS:
@@ -186,6 +189,10 @@ class Login:
             self._tried.append("the password")
             return [self._password or ""]
         answers = self._person.ask_for_server(title, instructions, questions)
+        if not transport.is_active():
+            raise LoginUnanswered(
+                f"{self._target.label} hung up before it got an answer. Try again, and sooner."
+            )
         self._tried.append("your answer")
         return answers
 

@@ -10,6 +10,7 @@ import paramiko
 import pytest
 from cluster.pam_sshd import PamSshd
 from cluster.parts import need
+from cluster.proxy import Proxy
 from cluster.sshd import Sshd, make_key
 from library.asking import AskingServer, Somebody, serving
 from library.test_command import START
@@ -199,6 +200,22 @@ def test_a_person_may_take_longer_than_a_connection(make: Make) -> None:
     person = Slow(1.2, [server.code(server.user)])
     with to(server, person, keys=[server.key], connect_timeout=1) as shell:
         assert whoami(shell) == server.user
+
+
+def test_a_server_that_hangs_up_while_a_person_types_is_told_as_that(make: Make) -> None:
+    """As sshd does after its LoginGraceTime."""
+    server = make(CODE, KEY_THEN_QUESTIONS)
+    with leaving_nothing(), Proxy(server.port) as link:
+
+        def person(prompt: Prompt) -> list[str]:
+            link.strike("cut")
+            time.sleep(0.3)
+            return ["123456"]
+
+        line = f"[127.0.0.1]:{link.port} {server.host_key}"
+        target = Target("127.0.0.1", link.port, server.user, (server.key,))
+        with pytest.raises(LoginUnanswered, match="hung up before it got an answer"):
+            SSHShell(target, prompter=person, extra_host_keys=[line], allow_agent=False).run("true")
 
 
 def test_an_answer_that_comes_too_late_is_not_sent(make: Make) -> None:

@@ -191,6 +191,20 @@ def test_whatever_a_server_sends_ends_in_time_and_in_bounds(
             assert time.monotonic() - began < 6
 
 
+@pytest.mark.parametrize(("flood", "size"), [("yes", 60), ("yes >&2", 0)])
+def test_a_command_that_floods_us_leaves_memory_as_it_was(
+    sshd: Sshd, ssh_to: Connect, flood: str, size: int
+) -> None:
+    shell = ssh_to(keys=[sshd.key])
+    shell.run("true").close()
+    with memory_below(32 * MEGABYTE):
+        try:
+            with shell.run(flood, timeout=1, limit=max(size, 1) * MEGABYTE) as output:
+                assert output.size <= size * MEGABYTE
+        except (AnswerBroken, TimedOut):
+            pass
+
+
 def test_fifty_logins_that_fail_leave_nothing(sshd: Sshd, tmp_path: Path) -> None:
     stranger = make_key(tmp_path / "stranger")
     process = psutil.Process()
