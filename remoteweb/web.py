@@ -10,6 +10,7 @@ import click
 from flask import Flask
 
 from remoteweb import secret, starting
+from remoteweb.access import people
 from remoteweb.config import WrongSetting
 from remoteweb.database import db, shown
 from remoteweb.page_server import BACKLOG, PageServer
@@ -26,6 +27,9 @@ def serve_web(app: Flask, path: Path | None) -> None:
     upgrade_database(app)
     with app.app_context():
         place = f"Database  {shown(db.engine.url)}\nServes    {app.config['PUBLIC_URL']}"
+        if not people.can_anybody_sign_in():
+            # No weakness: without an account nobody is let in.
+            place += "\nNobody can sign in yet: `remoteweb create-user NAME` makes an account."
         db.engine.dispose()  # no connection may be shared across the fork
 
     def begin(first: bool) -> None:

@@ -34,6 +34,7 @@ def public(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_answers_on_the_socket_alone_and_leaves_nothing_behind(apart: ServedApart, home: Path) -> None:
     cookie = apart.enter(apart.until_ready())
+    assert "Nobody can sign in yet: `remoteweb create-user NAME`" in apart.out.read_text()
     assert apart.get("/", cookie).status == 200
     assert apart.get("/").status == 401
     assert stat.S_IMODE(apart.path.stat().st_mode) == 0o660
@@ -94,7 +95,7 @@ def test_it_answers_on_the_socket_that_systemd_hands_over_and_leaves_it_there(
         connection.close()
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     assert path.is_socket()
 
 
