@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import click
@@ -15,6 +16,9 @@ from remoteweb.database import db, shown
 from remoteweb.models import Source
 from remoteweb.untrusted import line
 from remoteweb.upgrade import upgrade_database
+
+# A look around for work that takes so long stands still: systemd, which is told no more that we live, starts us anew.
+STUCK_SECONDS = 60.0
 
 
 def register(app: Flask) -> None:
@@ -168,6 +172,8 @@ def web(path: Path | None) -> None:
 @with_database
 def sync_worker() -> None:
     """Keep syncing until a signal ends it: each source in its time, and what a tap asks for."""
+    from gunicorn.systemd import sd_notify
+
     from remoteweb import starting
     from remoteweb.sync.worker import Worker
 
@@ -179,7 +185,10 @@ def sync_worker() -> None:
     worker = Worker(this_app())
     worker.start()
     terminal.say("The sync worker runs. Ctrl-C ends it.")
+    sd_notify("READY=1", current_app.logger)  # where no systemd has started it, this does nothing
     while not over.wait(1.0):
         if not worker.is_alive():
             sys.exit(1)
+        if time.monotonic() - worker.looked_at < STUCK_SECONDS:
+            sd_notify("WATCHDOG=1", current_app.logger)
     worker.stop()

@@ -37,6 +37,7 @@ class Worker(threading.Thread):
     def __init__(self, app: Flask) -> None:
         super().__init__(name="sync-worker", daemon=True)
         self.app = app
+        self.looked_at = time.monotonic()  # around for work, whatever came of it
         self._over = threading.Event()
         self._syncing: dict[int, threading.Thread] = {}
         # Servers where something was just done: what became of it is looked at as soon as the interval
@@ -47,6 +48,7 @@ class Worker(threading.Thread):
     def run(self) -> None:
         while not self._over.is_set():
             try:
+                self.looked_at = time.monotonic()
                 self._look_around()
                 self._trouble = ""
             except Exception as error:

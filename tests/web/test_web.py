@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster.parts import free_port, need, wait_until
+from cluster.parts import base_folder, free_port, need, wait_until
 from web.served import ROOT, ServedApart, UnixConnection
 from web.stored import is_whole, rows
-from web.terminals import run
+from web.terminals import begin, interrupt, run
 
 PUBLIC = "jobs.example.org"
 
@@ -97,6 +98,26 @@ def test_it_answers_on_the_socket_that_systemd_hands_over_and_leaves_it_there(
         process.terminate()
         assert process.wait(30) == 0
     assert path.is_socket()
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [(["web", "--socket", "socket"], {"READY=1"}), (["sync-worker"], {"READY=1", "WATCHDOG=1"})],
+)
+def test_systemd_is_told_when_it_is_ready_and_that_the_worker_lives(
+    command: list[str], told: set[str], public: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with base_folder("notify") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(folder / "notify"))
+        systemd.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        process = begin(*command)
+        try:
+            heard: set[str] = set()
+            while not told <= heard:
+                heard |= set(systemd.recv(4096).decode().splitlines())
+        finally:
+            interrupt(process)
 
 
 def test_a_network_socket_that_is_handed_over_is_refused(public: None, tmp_path: Path) -> None:
