@@ -1,5 +1,6 @@
 """Keys that lie in files, with their passphrases and their certificates."""
 
+import base64
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from paramiko import PKey
 
 MAX_FILE = 64 << 10  # bytes
+_OPENSSH = b"openssh-key-v1\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +123,33 @@ def _load(path: Path, passphrase: str | None) -> "PKey | None":
 def _after_type(key: "PKey") -> bytes:
     blob: bytes = key.asbytes()
     return blob[4 + int.from_bytes(blob[:4]) :]
+
+
+def public_blob(path: Path) -> bytes | None:
+    """The public half: from the file beside the key, or from the key itself, where it stands in clear."""
+    import paramiko
+
+    try:
+        blob: bytes = paramiko.PublicBlob.from_file(f"{path}.pub").key_blob
+        return blob
+    except (OSError, ValueError):
+        return _own_public_blob(path)
+
+
+def _own_public_blob(path: Path) -> bytes | None:
+    import paramiko
+
+    try:
+        with path.open("rb") as file:
+            lines = file.read(MAX_FILE).split(b"\n")
+        content = base64.b64decode(b"".join(line for line in lines if not line.startswith(b"-")))
+    except (OSError, ValueError):
+        return None
+    if not content.startswith(_OPENSSH):
+        return None
+    message = paramiko.Message(content[len(_OPENSSH) :])
+    for _ in range(3):  # the cipher, and how its key is made
+        message.get_string()
+    message.get_int()  # how many keys: one
+    found: bytes = message.get_string()
+    return found or None

@@ -42,7 +42,13 @@ class Login:
         self._password = password
         self._person = Person(prompter, answer_within, target)
         self._offers = Offers(
-            target, keys, passphrase, self._person, allow_agent=allow_agent, look_for_keys=look_for_keys
+            target,
+            keys,
+            passphrase,
+            self._person,
+            allow_agent=allow_agent,
+            look_for_keys=look_for_keys,
+            is_wanted=self._is_wanted,
         )
         self._keys = iter(self._offers)
         self._obstacles = self._offers.obstacles
@@ -62,6 +68,7 @@ class Login:
         refused anything: whom it would have let in is not known then, and it may be asked again without a person.
         """
         wanted: list[str] | None = None
+        self._transport = transport
         try:
             for _ in range(MAX_STEPS):
                 wanted = self._step(transport, wanted)
@@ -125,6 +132,25 @@ class Login:
                 if not isinstance(error, paramiko.AuthenticationException):
                     self._obstacles.append(f"{offer.label} could not sign.")
         return None
+
+    def _is_wanted(self, path: Path, public: bytes) -> bool:
+        """It counts as a try, there too."""
+        import paramiko
+
+        from remotejobs import keyquery
+
+        if self._keys_tried == MAX_KEYS or (self._taken is not None and "publickey" not in self._taken):
+            return False
+        self._keys_tried += 1
+        try:
+            if keyquery.is_wanted(self._transport, self._target.user, public):
+                return True
+        except paramiko.BadAuthenticationType as error:
+            self._taken = error.allowed_types
+            return False
+        self._tried.append(str(path))
+        self._was_refused |= self._transport.is_active()
+        return False
 
     def _try_password(self, transport: "Transport") -> list[str] | None:
         import paramiko

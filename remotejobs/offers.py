@@ -1,11 +1,11 @@
 """The keys of one login, in the order in which they are tried."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from remotejobs.agent import agent_keys
 from remotejobs.errors import KeyLocked
-from remotejobs.keyfiles import KeyFiles, Offer
+from remotejobs.keyfiles import KeyFiles, Offer, public_blob
 from remotejobs.person import Person
 from remotejobs.target import Target
 
@@ -13,9 +13,10 @@ FOUND_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 class Offers:
-    """Named files, the agent, files of ~/.ssh; then the named ones that need a passphrase, which a person is asked for.
+    """Named files, the agent, files of ~/.ssh; then those of them that need a passphrase, which a person is asked for.
 
-    What stood in the way of a key is a sentence in `obstacles`.
+    What stood in the way of a key is a sentence in `obstacles`. `is_wanted` tells of a file and its public key whether the
+    server would take it.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Offers:
         *,
         allow_agent: bool,
         look_for_keys: bool,
+        is_wanted: Callable[[Path, bytes], bool],
     ) -> None:
         self.obstacles: list[str] = []
         self._target, self._person = target, person
@@ -34,6 +36,7 @@ class Offers:
         self._allow_agent = allow_agent
         self._look_for_keys = look_for_keys and not target.key_files
         self._files = KeyFiles(passphrase, target.certificate_files, self.obstacles)
+        self._is_wanted = is_wanted
         self._of_agent: set[bytes] = set()
 
     @property
@@ -59,10 +62,13 @@ class Offers:
 
     def _locked_ones(self) -> Iterator[Offer]:
         for path in list(self._files.locked):
-            if _public_blob(path) in self._of_agent:
+            public = public_blob(path)
+            if public in self._of_agent:
                 continue
-            if path not in self._named or not self._person.is_there:
+            if not self._person.is_there:
                 self.obstacles.append(f"{path} needs its passphrase: unlock it once with `ssh-add {path}`.")
+                continue
+            if not (path in self._named if public is None else self._is_wanted(path, public)):
                 continue
             with self._person.time():
                 passphrase = self._person.ask_secret("passphrase", f"Passphrase of {path}")
@@ -76,7 +82,7 @@ class Offers:
     def _from_agent(self) -> Iterator[Offer]:
         import paramiko
 
-        mine = {_public_blob(path) for path in self._named} if self._target.only_these_keys else None
+        mine = {public_blob(path) for path in self._named} if self._target.only_these_keys else None
         try:
             with agent_keys() as keys:
                 for number, key in enumerate(keys, 1):
@@ -85,14 +91,3 @@ class Offers:
                         yield from self._files.with_certificates(f"key {number} of the agent", key)
         except (paramiko.SSHException, OSError, ValueError):
             self.obstacles.append("The agent at SSH_AUTH_SOCK does not answer.")
-
-
-def _public_blob(path: Path) -> bytes | None:
-    """Of the public half that lies beside a key file."""
-    import paramiko
-
-    try:
-        blob: bytes = paramiko.PublicBlob.from_file(f"{path}.pub").key_blob
-        return blob
-    except (OSError, ValueError):
-        return None

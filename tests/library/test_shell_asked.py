@@ -359,8 +359,11 @@ def test_a_passphrase_is_asked_for_once_and_only_if_no_other_key_does(
 
 
 def test_a_wrong_passphrase_is_told_and_no_server_counts_it(sshd: Sshd, tmp_path: Path) -> None:
+    account = sshd.account()
     locked = make_key(tmp_path / "locked", CANARY)
-    target = Target(sshd.host, sshd.port, sshd.user, (locked,))
+    (account.home / ".ssh" / "authorized_keys").write_text(locked.with_suffix(".pub").read_text())
+    locked.with_suffix(".pub").unlink()  # the key itself tells its public half
+    target = Target(sshd.host, sshd.port, account.user, (locked,))
     before = failures(sshd)
     for answer, error in ((["no"], KeyLocked), (None, LoginUnanswered)):
         person = Somebody(answer)
@@ -368,6 +371,25 @@ def test_a_wrong_passphrase_is_told_and_no_server_counts_it(sshd: Sshd, tmp_path
             SSHShell(target, prompter=person, known_hosts=[sshd.known_hosts], allow_agent=False).run("true")
         assert len(person.asked) == 1
     assert failures(sshd) == before
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_a_locked_key_of_the_home_is_asked_for_only_if_the_server_wants_it(
+    sshd: Sshd, ssh_folder: Path, kind: str
+) -> None:
+    account = sshd.account()
+    locked = make_key(ssh_folder / f"id_{kind}", CANARY, kind=kind)
+    where = Target(sshd.host, sshd.port, account.user)
+    options = {"known_hosts": [sshd.known_hosts], "allow_agent": False}
+    person = Somebody([account.password])
+    with SSHShell(where, prompter=person, **options) as shell:
+        assert whoami(shell) == account.user
+    assert [prompt.kind for prompt in person.asked] == ["password"]
+    (account.home / ".ssh" / "authorized_keys").write_text(locked.with_suffix(".pub").read_text())
+    person = Somebody([CANARY])
+    with SSHShell(where, prompter=person, **options) as shell:
+        assert whoami(shell) == account.user
+    assert [prompt.kind for prompt in person.asked] == ["passphrase"]
 
 
 # ---- what is kept ----

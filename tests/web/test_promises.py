@@ -53,13 +53,8 @@ SSH = ("fabric", "paramiko", "invoke")
 # The files that open connections: with them stands everything that a test of a hostile server looks at.
 CONNECTING = ("remotejobs.shell", "remotejobs.link", "remotejobs.logins", "remotejobs.hostkeys")
 CONNECTING = (*CONNECTING, "remotejobs.aliases", "remotejobs.conversation", "remotejobs.offers")
-CONNECTING = (
-    *CONNECTING,
-    "remotejobs.keyfiles",
-    "remotejobs.agent",
-    "remotejobs.keyboard",
-    "remotejobs.transport",
-)
+CONNECTING = (*CONNECTING, "remotejobs.keyfiles", "remotejobs.agent", "remotejobs.keyboard")
+CONNECTING = (*CONNECTING, "remotejobs.keyquery", "remotejobs.transport")
 
 
 def module_name(path: Path) -> str:
