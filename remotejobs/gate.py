@@ -29,6 +29,11 @@ _SETTINGS = {
     "LC_ALL": re.compile(r"[A-Za-z0-9._@-]{1,40}\Z", re.ASCII),
     "TZ": re.compile(r"[A-Za-z0-9/_:+,.-]{1,80}\Z", re.ASCII),
 }
+# What a client may set by default on common systems; the gate starts without them. Others can make a login shell run something
+# before any forced command.
+_HARMLESS = re.compile(
+    r"(LANG|LANGUAGE|LC_[A-Z*?_]+|XMODIFIERS|TERM|COLORTERM|NO_COLOR|TZ|GIT_[A-Z*_]+)\Z", re.ASCII
+)
 _ANSWER_LIMIT = 4 << 20  # bytes
 _SENTENCES = {
     "not-stored": "{what} could not be stored on {server}: is the disk or the quota full, or may that folder not be written to?",
@@ -52,6 +57,12 @@ class Account:
     env: str
     timeout: str
     keys: bytes | None
+    accepts: str = ""  # the words of sshd's AcceptEnv, as far as they could be read
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a client may set there that may open what the gate closes."""
+        return sorted({word for word in self.accepts.split() if not _HARMLESS.match(word)})
 
     @property
     def path(self) -> str:
@@ -134,7 +145,9 @@ def look(shell: Shell) -> Account:
     known = {name: texts.get(name, "") for name in _SETTINGS}
     environment = {name: value for name, value in known.items() if _SETTINGS[name].match(value)}
     environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-    return Account(home, environment, texts["env"], texts["timeout"], values.get("keys"))
+    return Account(
+        home, environment, texts["env"], texts["timeout"], values.get("keys"), texts.get("accepts", "")
+    )
 
 
 def text(account: Account) -> str:

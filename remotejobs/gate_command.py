@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from remotejobs import gate, terminal
+from remotejobs import foreign, gate, terminal
 from remotejobs.authorized import OPEN, PublicKey
 from remotejobs.errors import BadInput, ServerProblem
 from remotejobs.shell import Shell
@@ -13,6 +13,10 @@ from remotejobs.shell import Shell
 _NARROW = (
     "With it, the jobs that remotejobs keeps there can be listed, cancelled and run again (at most with another walltime, "
     "memory, cores or partition), and the end of what they print can be read. Nothing else: no shell, no files, no forwarding."
+)
+_DOUBTS = (
+    "Warning: sshd on {server} lets a client set {words} (AcceptEnv). Some variables make a login shell run something before any "
+    "forced command, and then no key is narrow: ask its administrators to take only LANG and LC_*."
 )
 
 
@@ -26,6 +30,8 @@ def install(
     installed = gate.install(shell, key, addresses)
     terminal.say(f"The gate {gate.build()} lies on {shell}, and was read back: {installed.account.path}")
     terminal.say(_NARROW)
+    if installed.account.doubts:
+        terminal.say(_DOUBTS.format(words=foreign.line(" ".join(installed.account.doubts)), server=shell))
     if installed.has_line and not installed.open_at:
         terminal.say(f"The line of the key {key.fingerprint} stands in ~/.ssh/authorized_keys there already.")
     elif installed.open_at:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from cluster.sshd import Account, Sshd, make_key
-from library.machines import APP, over_ssh
+from library.machines import APP, Elsewhere, over_ssh
 from library.narrow import Narrow, narrow_account, narrow_shell
 from library.registries import Folder, key_of
 
@@ -248,6 +248,25 @@ def test_a_gate_of_another_protocol_is_refused_with_the_command_that_renews_it(
         narrow.jobs().settings.list_keys()
     gate.install(narrow.full, narrow.installed.key)
     assert narrow.jobs().settings.list_keys() == [key_of(1)]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "doubts"),
+    [
+        ("LANG LC_*", []),
+        ("LANG LC_CTYPE LC_ALL\nAcceptEnv  XMODIFIERS\nacceptenv=TZ", []),
+        ("LANG *", ["*"]),
+        ("LC_* BASH_ENV\nMatch User x\n  acceptenv LD_PRELOAD", ["BASH_ENV", "LD_PRELOAD"]),
+    ],
+)
+def test_a_server_that_takes_any_environment_is_warned_of(
+    sshd: Sshd, account: Account, tmp_path: Path, accepted: str, doubts: list[str]
+) -> None:
+    config = account.home / "config"
+    config.write_text(f"# AcceptEnv OLD\nAcceptEnv {accepted}\n")
+    mounts = f"mount --bind {config} /etc/ssh/sshd_config && mount -t tmpfs none /etc/ssh/sshd_config.d"
+    found = gate.look(Elsewhere(account.user, account.home, mounts))
+    assert found.doubts == doubts
 
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7Yjq0N0nEoVdq5n0jv8lV8w0bGkV3ykJ1n6q0h0c9B me@here"
