@@ -18,6 +18,26 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 
+# What the pages never ask the browser for, so that nothing that got into one could. Passkeys alone are used.
+PERMISSIONS_POLICY = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        "accelerometer",
+        "autoplay",
+        "camera",
+        "display-capture",
+        "fullscreen",
+        "geolocation",
+        "gyroscope",
+        "microphone",
+        "midi",
+        "payment",
+        "usb",
+        "xr-spatial-tracking",
+    )
+)
+YEAR = 365 * 86400
+
 
 def init_app(app: Flask) -> None:
     app.after_request(_add)
@@ -43,3 +63,10 @@ def _protect_document(response: Response) -> None:
     response.headers["X-Content-Type-Options"] = "nosniff"
     # Not "no-referrer": with that, browsers send `Origin: null` with our own forms.
     response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Permissions-Policy"] = PERMISSIONS_POLICY
+    # A page that opened ours keeps no hold of its window; and none puts it in as a picture or a script.
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    if request.is_secure:
+        # Of this name alone: what else is served under the domain is not ours to decide.
+        response.headers["Strict-Transport-Security"] = f"max-age={YEAR}"

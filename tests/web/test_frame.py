@@ -183,8 +183,22 @@ def test_documents_carry_the_strict_headers(client: FlaskClient, path: str, stat
     assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert {"camera=()", "microphone=()", "geolocation=()"} <= set(
+        answer.headers["Permissions-Policy"].split(", ")
+    )
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert (
+        "Strict-Transport-Security" not in answer.headers
+    )  # a browser would never again ask http://localhost
     assert answer.headers["Cache-Control"] == "no-store"
     assert {"HX-Request", "HX-Request-Type"} <= set(answer.vary)
+
+
+@pytest.mark.parametrize("path", ["/", "/no/such/page", "/sign-in"])
+def test_behind_tls_a_browser_is_told_to_stay_there(client: FlaskClient, path: str) -> None:
+    answer = client.get(path, base_url="https://localhost")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 def test_nothing_but_our_own_files_may_be_loaded() -> None:

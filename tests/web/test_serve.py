@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -194,3 +195,21 @@ def test_the_sync_worker_runs_in_it(serve: Callable[[int], Served], home: Path) 
         db.engine.dispose()
     asked = "SELECT state FROM sync_run ORDER BY id LIMIT 1"
     wait_until(lambda: rows(asked)[0][0] not in ("waiting", "running"), "the sync that was asked for")
+
+
+def test_an_unchanged_poll_is_below_450_bytes_on_the_wire(serve: Callable[[int], Served], home: Path) -> None:
+    served = serve(free_port())
+    cookie = served.enter(served.until_ready())
+    known = served.get("/changes", cookie).headers["HX-PTag"]
+    lines = [
+        "GET /changes HTTP/1.1",
+        f"Host: localhost:{served.port}",
+        f"Cookie: {cookie}",
+        f"HX-PTag: {known}",
+    ]
+    lines += ["HX-Request: true", "HX-Request-Type: partial", "Connection: close", "", ""]
+    with closing(socket.create_connection(("127.0.0.1", served.port), timeout=10)) as wire:
+        wire.sendall("\r\n".join(lines).encode())
+        answer = b"".join(iter(lambda: wire.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 304") and b"HX-PTag" in answer
+    assert len(answer) < 450
