@@ -94,10 +94,11 @@ class Login:
                     self._person.has_taken_a_step = True
                 if accepted is not None or self._is_over or not transport.is_active():
                     return accepted
-        if wanted and not self._person.is_there:
+        methods = wanted or []
+        if {"keyboard-interactive", "password"} & set(methods) and not self._person.is_there:
             raise LoginUnanswered(
                 f"{self._target.label} took {self._tried[-1]} of {self._target.user} as the first step, and asks for more "
-                f"({', '.join(wanted)}) that only a person can answer."
+                f"({', '.join(methods)}) that only a person can answer."
             )
         return None
 
@@ -233,12 +234,14 @@ class Login:
             ", ".join(dict.fromkeys(self._tried)) or "nothing, for want of a usable key, agent or password"
         )
         hung_up = "" if still_there else "It hung up. "
-        port = "" if target.port == 22 else f"-p {target.port} "
+        advice = f"Once `{target.ssh}` works without a question, this does too."
+        if self._person.is_there:
+            advice = f"Try again, and look what `{target.ssh}` says."
         sentence = " ".join(
             [
                 f"{target.host} did not let us in as {target.user}. {hung_up}Tried: {tried}.",
                 *dict.fromkeys(self._obstacles),
-                f"Once `ssh {port}{target.user}@{target.host}` works without a question, this does too.",
+                advice,
             ]
         )
         is_locked = self._offers.met_a_locked_one and not self._tried

@@ -270,9 +270,8 @@ class SSHShell:
     def _how_to_accept(self, target: Target) -> str:
         if self._accept_host_key:
             return "Compare the fingerprint with the one that the server's administrators publish."
-        port = "" if target.port == 22 else f"-p {target.port} "
         return (
-            f"Run `ssh {port}{target.user}@{target.host}` in a terminal, compare the fingerprint with the "
+            f"Run `{target.ssh}` in a terminal, compare the fingerprint with the "
             "one that the server's administrators publish, and accept it there."
         )
 

@@ -40,14 +40,25 @@ class Target:
 
     @property
     def hops(self) -> tuple["Target", ...]:
-        """Every server of the way in the order of the connections, this one last."""
-        return (*self.jumps, replace(self, jumps=()))
+        """Every server of the way in the order of the connections, this one last, each with the jumps before it."""
+        return (*(replace(jump, jumps=self.jumps[:at]) for at, jump in enumerate(self.jumps)), self)
 
     @property
     def label(self) -> str:
         """As a person knows it: "alps", "alps:2222"."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == 22 else f"{host}:{self.port}"
+
+    @property
+    def ssh(self) -> str:
+        """The command by which OpenSSH's client goes the same way."""
+        jumps = ",".join(f"{jump.user}@{jump.label}" for jump in self.jumps)
+        words = [
+            "ssh",
+            *(["-J", jumps] if jumps else []),
+            *(["-p", str(self.port)] if self.port != 22 else []),
+        ]
+        return " ".join([*words, f"{self.user}@{self.host}"])
 
     def as_dict(self) -> dict[str, Any]:
         """Of strings, numbers and lists alone: what is at its default is left out."""

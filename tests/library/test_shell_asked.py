@@ -373,7 +373,7 @@ def test_a_wrong_passphrase_is_told_and_no_server_counts_it(sshd: Sshd, tmp_path
     assert failures(sshd) == before
 
 
-@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+@pytest.mark.parametrize("kind", ["rsa"])
 def test_a_locked_key_of_the_home_is_asked_for_only_if_the_server_wants_it(
     sshd: Sshd, ssh_folder: Path, kind: str
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_way_is_a_value() -> None:
     assert Target.from_dict({"host": "::1", "port": 22, "user": "me"}).label == "[::1]"
     nested = Target("c", 22, "me", jumps=(Target("b", 22, "me", jumps=parse_target_jumps("a")),))
     assert [hop.host for hop in nested.hops] == ["a", "b", "c"]
+    assert nested.ssh == "ssh -J me@a,me@b me@c"
 
 
 def parse_target_jumps(text: str) -> tuple[Target, ...]:
@@ -237,7 +238,9 @@ def test_the_host_key_of_every_hop_is_checked(servers: list[Sshd], at: int, tmp_
         with pytest.raises(HostKeyUnknown) as unknown:
             over(way(servers), [*lines[:at], *lines[at + 1 :]]).run("true")
         about(unknown.value, servers[at])
-        assert f"ssh -p {servers[at].port} {servers[at].user}@" in str(unknown.value)
+        jumps = ",".join(f"{jump.user}@{jump.host}:{jump.port}" for jump in servers[:at])
+        through = f"-J {jumps} " if jumps else ""
+        assert f"`ssh {through}-p {servers[at].port} {servers[at].user}@" in str(unknown.value)
         stranger = make_key(tmp_path / "stranger").with_suffix(".pub").read_text()
         lines[at] = f"[{servers[at].host}]:{servers[at].port} {stranger}"
         with pytest.raises(HostKeyChanged, match="HAS CHANGED") as changed:
