@@ -12,7 +12,7 @@ from remoteweb.models import Server, Source, SyncRun
 from remoteweb.untrusted import line
 
 _ANOTHER_GATE = (
-    "Its gate is of another version than this one, and works; `remotejobs install-gate` renews it."
+    "Its gate is of another version than this one, and works; “remotejobs install-gate” renews it."
 )
 # A line turns amber when this many syncs in a row did not come.
 MISSED = 3

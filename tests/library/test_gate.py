@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cluster.parts import need
 from cluster.sshd import Account, Sshd, make_key
 from library.machines import APP, Elsewhere, over_ssh
 from library.narrow import Narrow, narrow_account, narrow_shell
@@ -158,9 +159,10 @@ def narrow(sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nar
     yield from narrow_account(sshd, tmp_path_factory.mktemp("keys"))
 
 
-@pytest.mark.parametrize("login_shell", ["/bin/sh", "/usr/bin/tcsh", "/usr/bin/fish"])
+@pytest.mark.parametrize("login_shell", ["dash", "tcsh", "fish"])
 def test_it_answers_through_any_login_shell(sshd: Sshd, tmp_path: Path, login_shell: str) -> None:
-    for narrow in narrow_account(sshd, tmp_path, login_shell):
+    need(login_shell, login_shell)
+    for narrow in narrow_account(sshd, tmp_path, shutil.which(login_shell) or ""):
         folder = Folder.make(narrow.account.home)
         folder.ended(key_of(1))
         folder.owned_by(narrow.account.user)
