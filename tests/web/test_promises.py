@@ -295,3 +295,21 @@ def test_every_command_is_in_the_readme(home: Path) -> None:
     assert [
         name for name in (*ours, *(f"remotejobs {name}" for name in LIBRARY_COMMANDS)) if name not in text
     ] == []
+
+
+def test_every_test_that_the_security_rows_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/security.md").read_text()))
+    written = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(), re.M)
+    }
+    assert len(named) > 80
+    assert sorted(named - written) == []
+
+
+def test_what_the_documents_of_security_refer_to_is_there() -> None:
+    for name in ("SECURITY.md", "docs/security.md", "docs/threat-model.md"):
+        path = ROOT / name
+        for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / link).is_file(), (name, link)
