@@ -5,6 +5,7 @@ unit; and behind those of its walls that a process can put up for itself: no new
 namespace with nothing in it, no memory that is both written and executed, and the filter of system calls.
 """
 
+import contextlib
 import ctypes
 import grp
 import os
@@ -160,7 +161,8 @@ def main(root: str, name: str) -> None:
     prctl(PR_SET_PDEATHSIG, 15)  # forgotten with the change of the user
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if unit.is_on("MemoryDenyWriteExecute"):
-        prctl(PR_SET_MDWE, 1)
+        with contextlib.suppress(OSError):  # a kernel before 6.3 does not know it
+            prctl(PR_SET_MDWE, 1)
     filter_calls(allowed)
     words = unit.one("ExecStart").split()
     os.execve(words[0], words, variables)  # noqa: S606

@@ -16,7 +16,7 @@ from cluster.sshd import Sshd
 from cluster.vps import Vps
 from packaging.requirements import Requirement
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(400)]  # the first test waits until all is installed
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
