@@ -51,7 +51,10 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
 
 def _configure(app: Flask, overrides: dict[str, Any]) -> None:
     app.config.from_mapping(
-        MAX_CONTENT_LENGTH=1_000_000,
+        # What `remoteweb serve` and `web` take at all (gathering.py); `flask run` has no other limit.
+        MAX_CONTENT_LENGTH=256_000,
+        MAX_FORM_MEMORY_SIZE=64_000,  # of one field of a multipart form
+        MAX_FORM_PARTS=100,
         SESSION_COOKIE_NAME="remoteweb_session",
         SESSION_COOKIE_SAMESITE="Lax",
     )

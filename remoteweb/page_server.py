@@ -7,6 +7,8 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from remoteweb.gathering import Worker
+
 BACKLOG = 128
 
 
@@ -24,7 +26,7 @@ class PageServer(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         settings = {
             "bind": [f"fd://{one.detach()}" for one in self.sockets],
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": 1,
             "threads": 8,
             "graceful_timeout": 5,
