@@ -62,8 +62,10 @@ def told(to: Served, sent: bytes) -> bytes:
             one.shutdown(socket.SHUT_WR)
             while piece := one.recv(65536):
                 answer += piece
-        except ConnectionError:
-            pass
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # ended while we were still sending
         return answer
 
 
