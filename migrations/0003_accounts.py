@@ -23,6 +23,7 @@ def upgrade():
     _limits_and_audit()
     _owners()
     _host_keys()
+    _logins()
 
 
 def downgrade():
@@ -270,4 +271,63 @@ def _host_keys():
         sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("owner_id", "name", "key"),
+    )
+
+
+def _logins():
+    """What of the way to a server has no column of its own, and what a person began on a page."""
+    op.add_column("server", sa.Column("way", sa.Text(), nullable=False, server_default=sa.text("''")))
+    op.add_column("server", sa.Column("asks", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column(
+        "server", sa.Column("keep_seconds", sa.Float(), nullable=False, server_default=sa.text("0"))
+    )
+    op.add_column("server", sa.Column("kept_until", sa.Float(), nullable=False, server_default=sa.text("0")))
+    op.add_column("server", sa.Column("kept_by", sa.Text(), nullable=False, server_default=sa.text("''")))
+    op.create_table(
+        "login",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("owner_id", sa.Integer(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("way", sa.Text(), nullable=False),
+        sa.Column("app", sa.Text(), nullable=False),
+        sa.Column("keep_seconds", sa.Float(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.Float(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.Column("key_line", sa.Text(), nullable=False),
+        sa.Column("key_server", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    is_open = sa.text("ended_at IS NULL")
+    op.create_index(
+        "login_one_open",
+        "login",
+        ["owner_id", "user", "host", "port"],
+        unique=True,
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )
+    op.create_table(
+        "question",
+        sa.Column("login_id", sa.Integer(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("socket", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("server", sa.Text(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("instructions", sa.Text(), nullable=False),
+        sa.Column("questions", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["login_id"], ["login.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("login_id"),
     )

@@ -275,6 +275,12 @@ class SSHShell:
             "one that the server's administrators publish, and accept it there."
         )
 
+    @property
+    def is_open(self) -> bool:
+        """Logged in, as far as is known: a link that died silently still counts."""
+        link = self._link
+        return link is not None and link.alive
+
     def close(self) -> None:
         if self._link:
             self._link.close()

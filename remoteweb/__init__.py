@@ -17,6 +17,7 @@ from remoteweb import (
     proxies,
     refusals,
     rights,
+    servers,
     starting,
     sync,
     upgrade,
@@ -45,6 +46,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     app.register_blueprint(jobs.bp)
     app.register_blueprint(sync.bp)
     app.register_blueprint(audit_page.bp)
+    app.register_blueprint(servers.bp)
     cli.register(app)
     return app
 

@@ -7,6 +7,7 @@ from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, LoginRefused
 from remoteweb import audit, collector, connect, sources, terminal
 from remoteweb.database import db
+from remoteweb.kept import SignInNeeded
 from remoteweb.models import Server
 from remoteweb.syncs import SyncResult
 
@@ -24,6 +25,7 @@ def sync(target: Target, password: str | None, timeout: float, bar: terminal.Bar
     """One sync. What only a person can answer is asked on a terminal, and then it goes on."""
     by_a_person = password is not None or terminal.is_interactive()
     accept = _Accept(bar) if terminal.is_interactive() else None
+    person = terminal.Person(bar.close) if terminal.is_interactive() else None
     again = False
     while True:
         server = db.session.get_one(Server, target.server_id)
@@ -33,7 +35,7 @@ def sync(target: Target, password: str | None, timeout: float, bar: terminal.Bar
         try:
             result = collector.collect(
                 server,
-                connect.by_hand(password, timeout, accept),
+                connect.by_hand(password, timeout, accept, person),
                 apps=target.apps,
                 asked_by="person" if by_a_person else "command",
                 listener=bar,
@@ -44,9 +46,13 @@ def sync(target: Target, password: str | None, timeout: float, bar: terminal.Bar
             return result
         except LoginRefused:
             bar.close()
-            if again or password is not None or not terminal.is_interactive():
+            if person is None or person.gave_up or password is not None:
                 raise
             password, again = _ask(target), True
+        else:
+            if person is not None:
+                sources.set_asks(target.server_id, person.was_needed or password is not None)
+            return result
 
 
 def _note_new(target: Target, known: set[str]) -> None:
@@ -89,6 +95,8 @@ def _ask(target: Target) -> str:
 
 def _refuse_what_is_hopeless(server: Server) -> None:
     """Under cron, a refused login is not repeated each minute: it would only count towards a ban."""
+    if server.asks:
+        raise SignInNeeded(server.label)
     left = server.not_before - time.time()
     if server.needs_person and left > 0:
         raise LoginRefused(

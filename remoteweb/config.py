@@ -115,6 +115,12 @@ def few(value: str) -> int:
     return int(value)
 
 
+def folder(value: str) -> Path:
+    if not Path(value).is_absolute():
+        raise ValueError("the absolute path of a folder")
+    return Path(value)
+
+
 def paths(value: str) -> tuple[Path, ...]:
     found = tuple(Path(part) for part in value.split(":") if part)
     if not found or not all(path.is_absolute() for path in found):
@@ -214,6 +220,13 @@ SETTINGS = {
             None,
             "The private keys that syncs may use, and no other way in: files, or folders of such files, separated by colons. "
             "Without it: the agent and the keys in `~/.ssh` of whoever runs it.",
+        ),
+        Setting(
+            "RUNTIME_FOLDER",
+            folder,
+            None,
+            "Where the sync worker listens, on a unix socket, for what is typed on a page: the same folder for the pages and the "
+            "worker, writable for the worker and open to their common group alone. Without it: the state folder.",
         ),
     )
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from flask import current_app
@@ -9,8 +10,12 @@ from flask import current_app
 from remotejobs.aliases import resolve
 from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown
+from remotejobs.prompts import Prompter
 from remotejobs.shell import LocalShell, Shell, SSHShell
-from remoteweb import sources
+from remotejobs.target import Target
+from remoteweb import audit, hostkeys, sources, viewer
+from remoteweb.accounts import ADMINISTRATOR, FIRST, Account
+from remoteweb.database import db
 from remoteweb.given_keys import given_keys
 from remoteweb.models import Server
 from remoteweb.paths import state_folder
@@ -20,49 +25,88 @@ CONNECT_SECONDS = 20.0
 
 def unattended(server: Server) -> Shell:
     """For the worker: the keys that it was given, else the agent and the keys of whoever started it, and nobody to ask."""
-    return _shell(server, None, None, CONNECT_SECONDS)
+    return LocalShell() if server.is_local else _over_ssh(server, connect_timeout=CONNECT_SECONDS)
+
+
+def asking(server: Server, way: str, prompter: Prompter) -> SSHShell:
+    """For a login that a person began on a page, by this way (as Server.way), and who answers there."""
+    return _over_ssh(server, way, prompter=prompter, connect_timeout=CONNECT_SECONDS)
 
 
 def by_hand(
-    password: str | None, timeout: float, accept: Callable[[HostKeyUnknown], bool] | None = None
+    password: str | None,
+    timeout: float,
+    accept: Callable[[HostKeyUnknown], bool] | None = None,
+    prompter: Prompter | None = None,
 ) -> Callable[[Server], Shell]:
-    """For a command: a password if one was given, and somebody to ask about a host key."""
+    """For a command: a password if one was given, and somebody to ask, if somebody is there."""
 
     def shell(server: Server) -> Shell:
-        return _shell(server, password, accept, min(CONNECT_SECONDS, timeout))
+        return (
+            LocalShell()
+            if server.is_local
+            else _over_ssh(
+                server,
+                password=password,
+                prompter=prompter,
+                accept_host_key=accept,
+                store_host_key=_Stored(server.owner_id),
+                connect_timeout=min(CONNECT_SECONDS, timeout),
+            )
+        )
 
     return shell
 
 
-def _shell(
-    server: Server,
-    password: str | None,
-    accept: Callable[[HostKeyUnknown], bool] | None,
-    connect_timeout: float,
-) -> Shell:
-    if server.is_local:
-        return LocalShell()
+def _over_ssh(server: Server, way: str | None = None, **options: Any) -> SSHShell:
+    home = Path.home()
+    keys, accepted = _own_keys(server), hostkeys.lines(server.owner_id)
+    db.session.rollback()  # nothing of the database is held while it connects
+    return SSHShell(
+        _target(server, server.way if way is None else way),
+        config=False,  # the alias was resolved when the server was added, and is not asked again
+        **keys,
+        # What ssh knows counts as well, and what earlier versions accepted lies in a file of ours: whoever had this
+        # program then is the first account now.
+        known_hosts=[
+            *([state_folder() / "known_hosts"] if server.owner_id == FIRST else []),
+            home / ".ssh" / "known_hosts",
+            Path("/etc/ssh/ssh_known_hosts"),
+        ],
+        extra_host_keys=accepted,
+        **options,
+    )
+
+
+def _target(server: Server, way: str) -> Target:
+    told = msgspec.json.decode(way or "{}", type=dict[str, Any])
+    return Target.from_dict({**told, "host": server.host, "port": server.port, "user": server.user})
+
+
+def _own_keys(server: Server) -> dict[str, Any]:
+    """The keys of whoever runs this program open the servers of an administrator alone: another account would come in
+    with them wherever it likes.
+    """
+    account = db.session.get(Account, server.owner_id)
+    if account is None or account.role != ADMINISTRATOR:
+        return {"keys": [], "allow_agent": False, "look_for_keys": False}
     keys = msgspec.json.decode(server.key_files, type=list[str])
     given = given_keys(current_app.config["SSH_KEYS"])
     if given is not None:
         keys = [str(key) for key in given if str(key) in keys] or [str(key) for key in given]
-    home = Path.home()
-    return SSHShell(
-        Destination(server.host, server.port, server.user, port_given=True),
-        password=password,
-        keys=keys,
-        allow_agent=given is None,
-        look_for_keys=given is None and not keys,
-        config=False,  # the alias was resolved when the server was added, and is not asked again
-        accept_host_key=accept,
-        # Ours is the first: what a person accepts here is kept here. What ssh knows counts as well.
-        known_hosts=[
-            state_folder() / "known_hosts",
-            home / ".ssh" / "known_hosts",
-            Path("/etc/ssh/ssh_known_hosts"),
-        ],
-        connect_timeout=connect_timeout,
-    )
+    return {"keys": keys, "allow_agent": given is None, "look_for_keys": given is None and not keys}
+
+
+class _Stored:
+    """A host key that was accepted on a terminal goes into the account's table."""
+
+    def __init__(self, owner_id: int) -> None:
+        self._owner_id = owner_id
+
+    def __call__(self, unknown: HostKeyUnknown) -> None:
+        key = hostkeys.accept(self._owner_id, unknown.line, viewer.current().name)
+        audit.note("accepted a host key", f"{key.name} {key.type} {key.fingerprint}", "on a terminal")
+        db.session.commit()
 
 
 def server_named(text: str) -> Server:
@@ -74,8 +118,9 @@ def server_named(text: str) -> Server:
     target = resolve(destination, _config())
     # Only the bare name is an alias: with a user or a port before or after it, it means something else.
     alias = destination.host if is_bare and target.host != destination.host else ""
+    keys = [str(path) for path in target.key_files]
     return sources.server(
-        target.user, target.host, target.port, alias=alias, key_files=[str(path) for path in target.key_files]
+        target.user, target.host, target.port, alias=alias, key_files=keys, way=_way(target)
     )
 
 
@@ -90,6 +135,13 @@ def known_server(text: str) -> Server | None:
         return known
     target = resolve(destination, _config())
     return sources.known(target.user, target.host, target.port)
+
+
+def _way(target: Target) -> str:
+    """What of it has no column of its own."""
+    own = {"host", "port", "user", "key_files"}
+    told = {name: value for name, value in target.as_dict().items() if name not in own}
+    return msgspec.json.encode(told).decode() if told else ""
 
 
 def _config() -> Path:

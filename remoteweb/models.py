@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     exists,
+    false,
     func,
     text,
 )
@@ -48,6 +49,19 @@ class Server(Model):
     key_files: Mapped[str] = mapped_column(
         Text, default=""
     )  # JSON list of paths, from the alias, resolved once
+    way: Mapped[str] = mapped_column(
+        Text, default="", server_default=text("''")
+    )  # JSON: what else is known of the way there (jumps, certificates), as the library's Target tells it; "": nothing
+    asks: Mapped[bool] = mapped_column(
+        default=False, server_default=false()
+    )  # its logins ask for what a person types
+    keep_seconds: Mapped[float] = mapped_column(
+        Float, default=0.0, server_default=text("0")
+    )  # of an open connection: the last choice
+    kept_until: Mapped[float] = mapped_column(
+        Float, default=0.0, server_default=text("0")
+    )  # an open connection is kept that long, by the worker `kept_by`
+    kept_by: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
     lease_owner: Mapped[str] = mapped_column(Text, default="")
     lease_until: Mapped[float] = mapped_column(Float, default=0.0)
     fence: Mapped[int] = mapped_column(default=0)

@@ -64,14 +64,16 @@ def this_machine() -> Server:
     return server("", "", 0)
 
 
-def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[str] | None = None) -> Server:
+def server(
+    user: str, host: str, port: int, *, alias: str = "", key_files: list[str] | None = None, way: str = ""
+) -> Server:
     """The row of this login, made when it is new.
 
     An alias is kept as it was resolved at first; a login that was known under another spelling learns from it.
     """
     found = known(user, host, port)
     if found is not None:
-        return _learned(found, alias, key_files or [])
+        return _learned(found, alias, key_files or [], way)
     owner_id = viewer.current().owner_id
     if not host and owner_id != FIRST:
         raise NotYourMachine
@@ -84,6 +86,7 @@ def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[
             port=port,
             alias=alias,
             key_files=msgspec.json.encode(key_files or []).decode(),
+            way=way,
             min_interval=float(current_app.config["MIN_INTERVAL"]) if host else LOCAL_MIN_INTERVAL,
         )
     )
@@ -96,16 +99,16 @@ def server(user: str, host: str, port: int, *, alias: str = "", key_files: list[
     return made
 
 
-def _learned(known: Server, alias: str, key_files: list[str]) -> Server:
-    """The row, with the name and the keys that it lacked. What it had is kept: it let us in until now."""
-    if set(key_files) <= set(_keys(known)) and (known.alias or not alias):
+def _learned(known: Server, alias: str, key_files: list[str], way: str) -> Server:
+    """The row, with the name, the keys and the way that it lacked. What it had is kept: it let us in until now."""
+    if set(key_files) <= set(_keys(known)) and (known.alias or not alias) and (known.way or not way):
         return known
     server_id = known.id
     begin_writing()
     leases.locked(server_id)
     has = _keys(known)
     keys = [*key_files, *(key for key in has if key not in key_files)]
-    known.alias = known.alias or alias
+    known.alias, known.way = known.alias or alias, known.way or way
     if set(keys) != set(has):
         known.key_files = msgspec.json.encode(keys).decode()
         known.not_before = 0.0  # it waits because of a refusal that these keys may end
@@ -116,6 +119,16 @@ def _learned(known: Server, alias: str, key_files: list[str]) -> Server:
 
 def _keys(of: Server) -> list[str]:
     return msgspec.json.decode(of.key_files or "[]", type=list[str])
+
+
+def set_asks(server_id: int, asks: bool) -> None:
+    """Whether its logins ask for what a person types: then no sync tries one by itself."""
+    server = db.session.get(Server, server_id, populate_existing=True)
+    if server is not None and server.asks != asks and not server.is_local:
+        begin_writing()
+        db.session.execute(db.update(Server).where(Server.id == server_id).values(asks=asks))
+        changes.publish(list(db.session.scalars(select(Source).where(Source.server_id == server_id))))
+        db.session.commit()
 
 
 def source_here(app: str = DEFAULT_APP) -> Source:

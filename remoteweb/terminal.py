@@ -2,14 +2,16 @@
 
 import getpass
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from remotejobs.foreign import line
-from remotejobs.terminal import accepts, complain, is_interactive, say
+from remotejobs.prompts import Prompt
+from remotejobs.terminal import accepts, answers, complain, is_interactive, say
 
-__all__ = ["Bar", "accepts", "ask_password", "ask_user", "complain", "is_interactive", "say"]
+__all__ = ["Bar", "Person", "accepts", "ask_password", "ask_user", "complain", "is_interactive", "say"]
 
 _STAGES = {
     "waiting": "waiting for its shortest interval",
@@ -26,6 +28,23 @@ def ask_user(user: str) -> str:
 def ask_password(user: str) -> str:
     """Of one login, and kept by nobody."""
     return str(click.prompt(f"Password of {line(user)}", hide_input=True, err=True))
+
+
+class Person:
+    """The library's prompter on a terminal. A password is asked for by the command itself, after the user name."""
+
+    def __init__(self, before: Callable[[], None]) -> None:
+        self._before = before
+        self.was_needed = self.gave_up = False
+
+    def __call__(self, prompt: Prompt) -> list[str] | None:
+        self._before()
+        if prompt.kind == "password":
+            return None
+        self.was_needed = True
+        typed = answers(prompt)
+        self.gave_up = typed is None
+        return typed
 
 
 class Bar:

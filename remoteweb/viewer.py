@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from flask import g, has_request_context
 
-from remoteweb.accounts import ADMINISTRATOR, FIRST, GUEST
+from remoteweb.accounts import ADMINISTRATOR, FIRST, GUEST, Account
+from remoteweb.database import db
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ def current() -> Viewer:
     if viewer is None and has_request_context():
         raise LookupError("Nobody is signed in.")
     return viewer or TERMINAL
+
+
+def of_account(account_id: int) -> Viewer:
+    """For what is done for an account while it is not there: no session, and no proof."""
+    account = db.session.get_one(Account, account_id)
+    return Viewer(account.id, account.name, account.role, account.sees)
 
 
 def become(viewer: Viewer | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from flask import current_app
 
 from remotejobs import gate
-from remoteweb import leases, viewer
+from remoteweb import kept, leases, viewer
 from remoteweb.database import db
 from remoteweb.models import Server, Source, SyncRun
 from remoteweb.untrusted import line
@@ -33,7 +33,7 @@ class SourceLine:
 
 @dataclass(frozen=True, slots=True)
 class ServerLine:
-    """`state` is ok, syncing, late, trouble, needs_person, never or paused; `sentence` says the same to a
+    """`state` is ok, syncing, late, trouble, needs_person, signed_out, never or paused; `sentence` says the same to a
     person.
 
     `confirmed_at`: the age of what the pages show of this server, which is that of its oldest source.
@@ -51,6 +51,8 @@ class ServerLine:
     since: float | None = None  # of a trouble
     narrow: str = ""  # a sentence on what its key is not for
     sources: list[SourceLine] = field(default_factory=list)
+    kept_until: float | None = None  # of an open connection, after something was typed
+    can_sign_in: bool = False
 
     @property
     def is_syncing(self) -> bool:
@@ -124,6 +126,8 @@ def _line(server: Server, current: SyncRun | None, last: SyncRun | None, now: fl
         since=server.error_since,
         narrow=_narrow(server),
         sources=sources,
+        kept_until=server.kept_until if kept.is_kept(server, now) else None,
+        can_sign_in=state in ("needs_person", "signed_out") and not server.is_local,
     )
 
 
@@ -163,6 +167,8 @@ def _state(
         return "paused", "Paused. Nothing is asked of it until you resume it."
     if server.needs_person:
         return "needs_person", server.needs_person
+    if server.asks and not kept.is_kept(server, now):
+        return "signed_out", "It asks for something at each login. Sign in, and it is synced."
     troubles = [server.error, *(source.error for source in active)]
     if trouble := next((error for error in troubles if error), ""):
         return "trouble", trouble

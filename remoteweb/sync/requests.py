@@ -2,7 +2,7 @@
 
 import time
 
-from remoteweb import audit, changes, sources
+from remoteweb import audit, changes, kept, sources
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Job, Server, Source, SyncRun
 
@@ -10,11 +10,11 @@ from remoteweb.models import Action, Job, Server, Source, SyncRun
 def ask(server: Server, asked_by: str = "person") -> SyncRun | None:
     """A row that waits for this server. One that waits already is given back: two taps are one sync.
 
-    None if each of its sources is paused: no worker would ever take the row.
+    None if each of its sources is paused, or it lets nobody in without something typed: no worker would ever take the row.
     """
     server_id = server.id
     begin_writing()
-    if not _is_active(server_id):
+    if not _is_active(server_id) or _is_signed_out(server_id):
         db.session.rollback()
         return None
     waiting = db.session.scalar(
@@ -50,6 +50,11 @@ def set_paused(source_id: int, paused: bool) -> Source | None:
     changes.publish(db.session.scalars(db.select(Job).where(Job.id.in_(asked_of))))
     db.session.commit()
     return source
+
+
+def _is_signed_out(server_id: int) -> bool:
+    server = db.session.get(Server, server_id)
+    return server is not None and server.asks and not kept.is_kept(server, time.time())
 
 
 def _is_active(server_id: int) -> bool:

@@ -13,10 +13,13 @@ from pathlib import Path
 from flask import Flask
 
 from remotejobs.errors import RemoteJobsError
-from remoteweb import collector, leases, runs, sources, trouble
+from remotejobs.shell import Shell
+from remoteweb import collector, kept, leases, runs, sources, trouble
 from remoteweb.connect import unattended
 from remoteweb.database import db
+from remoteweb.kept import KeptConnections, SignInNeeded
 from remoteweb.leases import Busy, LeaseLost, TooSoon
+from remoteweb.login_threads import Logins
 from remoteweb.models import Action, Server, Source, SyncRun
 
 TICK_SECONDS = 1.0
@@ -44,8 +47,11 @@ class Worker(threading.Thread):
         # allows.
         self._followed: set[int] = set()
         self._trouble = ""
+        self.kept = KeptConnections(leases.new_owner())
+        self._logins = Logins(app, self.kept)
 
     def run(self) -> None:
+        self._logins.start()
         while not self._over.is_set():
             try:
                 self.looked_at = time.monotonic()
@@ -68,6 +74,7 @@ class Worker(threading.Thread):
         for thread in [self, *self._syncing.values()]:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
+        self._logins.stop()
 
     def _look_around(self) -> None:
         self._syncing = {
@@ -76,6 +83,7 @@ class Worker(threading.Thread):
         with self.app.app_context():
             _close_abandoned()
             _meet_this_machine()
+            self._logins.look_around()
             ids = [server.id for server in sources.with_sources_of_everybody() if self._is_due(server)]
         for server_id in ids[: AT_ONCE - len(self._syncing)]:
             thread = threading.Thread(
@@ -87,7 +95,17 @@ class Worker(threading.Thread):
     def _is_due(self, server: Server) -> bool:
         if server.id in self._syncing:
             return False
-        return is_due(server, time.time(), soon=server.id in self._followed, config=self.app.config)
+        now, soon = time.time(), server.id in self._followed
+        is_open = self.kept.has(server.id)
+        return is_due(server, now, soon=soon, is_open=is_open, config=self.app.config)
+
+    def _shell(self, server: Server) -> Shell:
+        """The open connection, where one is kept. Where a person is needed, nothing is tried without one."""
+        if shell := self.kept.lend(server):
+            return shell
+        if server.asks:
+            raise SignInNeeded(server.alias or server.host)
+        return unattended(server)
 
     def _sync(self, server_id: int) -> None:
         self._followed.discard(server_id)
@@ -96,7 +114,7 @@ class Worker(threading.Thread):
                 server = db.session.get(Server, server_id)
                 if server is None:
                     return
-                result = collector.collect(server, unattended, asked_by="worker", wait=False)
+                result = collector.collect(server, self._shell, asked_by="worker", wait=False)
                 if result.is_followed:
                     self._followed.add(server_id)
             except (Busy, TooSoon, LeaseLost):
@@ -107,8 +125,13 @@ class Worker(threading.Thread):
                 self.app.logger.exception("A sync of server %s failed; the worker goes on.", server_id)
 
 
-def is_due(server: Server, now: float, *, soon: bool, config: "dict[str, object]") -> bool:
-    """Whether the worker syncs this server now. A person's request overrides back-off and a refused login."""
+def is_due(
+    server: Server, now: float, *, soon: bool, config: "dict[str, object]", is_open: bool = False
+) -> bool:
+    """Whether the worker syncs this server now. A person's request overrides back-off and a refused login.
+
+    `is_open`: it has an open connection to it. A server that asks something at each login is left alone without one.
+    """
     is_held = now <= server.lease_until <= now + leases.IMPOSSIBLE_SECONDS
     if server.lease_owner and is_held and not leases.is_dead(server.lease_owner):
         return False
@@ -116,7 +139,9 @@ def is_due(server: Server, now: float, *, soon: bool, config: "dict[str, object]
     if now < last + server.min_interval:
         return False
     if _is_asked_for(server.id):
-        return True
+        return is_open or not kept.is_kept(server, now)  # else it is for the worker that has the connection
+    if server.asks and not is_open:
+        return False
     # A back-off that ends later than any of ours was made by a clock that has been set back since.
     if server.needs_person or now < server.not_before <= now + trouble.LONGEST_WAIT:
         return False

@@ -57,7 +57,6 @@ RULES: dict[str, frozenset[str]] = {
         "servers.again": "object",
         "servers.answer": "object",
         "servers.give_up": "object",
-        "servers.go_on": "object",
         "servers.host_keys": "",
         "servers.login": "object",
         "servers.remove_host_key": "object",

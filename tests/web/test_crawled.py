@@ -25,6 +25,8 @@ WITHOUT_A_LINK = {
         "access.remove_code",
     ),
     *("access.end_session", "access.enable_user"),
+    # Of the pages of logins two are looked at, and this is on a third: the one that failed.
+    *("servers.again", "servers.accept_besides"),
 }
 
 __all__ = ["quick_hashes"]

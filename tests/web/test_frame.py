@@ -34,6 +34,7 @@ FINE: dict[str, tuple[str, object]] = {
     "PUBLIC_URL": ("https://Jobs.example.org:8443/", "https://jobs.example.org:8443"),
     "TRUSTED_PROXIES": ("2", 2),
     "SSH_KEYS": ("/etc/keys:/run/key", (Path("/etc/keys"), Path("/run/key"))),
+    "RUNTIME_FOLDER": ("/run/remoteweb", Path("/run/remoteweb")),
 }
 
 WRONG = {
@@ -54,6 +55,7 @@ WRONG = {
         "https://",
     ],
     "TRUSTED_PROXIES": ["", "-1", "all", "10", "1.0", "²"],
+    "RUNTIME_FOLDER": ["", "run", "~/run"],
     "SSH_KEYS": ["", ":", "id_ed25519", "~/.ssh/id_ed25519", "/etc/keys:id_ed25519"],
     "SQLALCHEMY_DATABASE_URI": [
         "",

@@ -22,7 +22,14 @@ SOURCES = sorted(
 README = ROOT / "README.md"
 
 # The edges: where a person's request comes in. What lies below them knows nothing of them.
-PAGES = ("remoteweb.jobs", "remoteweb.sync", "remoteweb.access", "remoteweb.audit_page", "remoteweb.rights")
+PAGES = (
+    "remoteweb.jobs",
+    "remoteweb.servers",
+    "remoteweb.sync",
+    "remoteweb.access",
+    "remoteweb.audit_page",
+    "remoteweb.rights",
+)
 COMMANDS = (
     "remoteweb.__main__",
     "remoteweb.cli",

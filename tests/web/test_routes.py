@@ -10,9 +10,9 @@ from web import rows
 from web.people import account, browser
 from web.routes import RULES
 
-from remoteweb import actions
+from remoteweb import actions, hostkeys, logins
 from remoteweb.access import OPEN
-from remoteweb.accounts import Account, Passkey, Session
+from remoteweb.accounts import Account, HostKey, Passkey, Session
 from remoteweb.database import Base, begin_writing, db
 from remoteweb.rights import GUESTS_MAY, OWN_ACCOUNT
 
@@ -67,6 +67,13 @@ def things_of(app: Flask, owner_id: int) -> dict[str, object]:
         source = rows.source(rows.server(owner_id=owner_id))
         job = rows.job(source, "a-job")
         action = actions.ask(job, "cancel", f"key-of-{owner_id}", job.revision)
+        wanted = logins.Wanted("me", "new.example.org", 22, "app", "", 0.0)
+        login = logins.begin(owner_id, wanted, "somebody")
+        line = f"new.example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
+        hostkeys.accept(owner_id, line, "somebody")
+        db.session.commit()
+        key_id = db.session.scalar(db.select(HostKey.id).where(HostKey.owner_id == owner_id))
+        login_id = login.id
         begin_writing()
         passkey = Passkey(
             account_id=owner_id,
@@ -87,6 +94,8 @@ def things_of(app: Flask, owner_id: int) -> dict[str, object]:
             ).first(),
             "account_id": owner_id,
             "passkey_id": passkey.id,
+            "login_id": login_id,
+            "key_id": key_id,
             "token": "no-such-token",
             "filename": "app.css",
         }

@@ -210,17 +210,20 @@ def test_servers_are_synced_side_by_side_and_each_only_once(
         row.last_try_at = None
     db.session.commit()
     both = threading.Barrier(2, timeout=20)
+    looked_again = threading.Event()
     calls: list[int] = []
 
     def meet(row: Server, *_: Any, **__: Any) -> Any:
         calls.append(row.id)
         both.wait()
+        looked_again.wait(20)
         raise Unreachable("Enough.")
 
     monkeypatch.setattr(worker.collector, "collect", meet)
     one = Worker(app)
     one._look_around()
     one._look_around()
+    looked_again.set()
     for thread in list(one._syncing.values()):
         thread.join(20)
     assert len(calls) == 2 and not both.broken

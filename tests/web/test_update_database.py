@@ -386,8 +386,11 @@ def test_on_a_terminal_it_asks_about_the_key_and_keeps_it(keys: Sshd, home: Path
     terminal.type("yes\n")
     assert terminal.end() == 0, terminal.shown
     assert "127.0.0.1: 0 jobs" in terminal.shown
-    accepted = database.parent / "known_hosts"
-    assert keys.host_key in accepted.read_text() and accepted.stat().st_mode & 0o777 == 0o600
+    assert rows("SELECT type || ' ' || key, accepted_by, owner_id FROM host_key") == [
+        (keys.host_key, "admin", 1)
+    ]
+    assert rows("SELECT what, detail FROM audit") == [("accepted a host key", "on a terminal")]
+    assert not (database.parent / "known_hosts").exists()
     no_interval()
     assert run("update-database").returncode == 0, "from now on cron knows it too"
 

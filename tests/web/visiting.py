@@ -15,11 +15,11 @@ from web.signing_in import PASSWORD
 from web.syncing import APP
 from werkzeug.test import TestResponse
 
-from remoteweb import actions
+from remoteweb import actions, hostkeys, leases, ways
 from remoteweb.access import passwords
 from remoteweb.accounts import GUEST, USER, Account
 from remoteweb.database import begin_writing, db
-from remoteweb.models import Action, Event, Job, Server, Source
+from remoteweb.models import Action, Event, Job, Source
 from remoteweb.untrusted import document
 
 CPU_SECONDS = (
@@ -46,6 +46,40 @@ class Owner:
             begin_writing()
             db.session.add(run(server, "done", self.word))
             db.session.commit()
+            self._signed_in()
+            self._logins(number)
+
+    def _signed_in(self) -> None:
+        """A server whose open connection is kept, and one that waits for somebody to sign in."""
+        for kept_until in (time.time() + 3600, 0.0):
+            host = f"{secrets.token_hex(4)}.{self.word}"
+            kept = {"asks": True, "kept_until": kept_until, "kept_by": leases.new_owner()}
+            rows.source(rows.server(host, host, owner_id=self.id, **kept), f"{APP}-{self.word}")
+
+    def _logins(self, number: str) -> None:
+        """One in each state in which a page has something for a person to do, and a host key that was accepted."""
+        line = f"{number}.{self.word} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
+        later = time.time() + 3600
+        begin_writing()
+        hostkeys.accept(self.id, line, self.word)
+        for state in (ways.FAILED, ways.WAITING, ways.HOST_KEY, ways.ASKING):
+            login = ways.Login(
+                owner_id=self.id, user="me", host=f"{state}.{number}.{self.word}", port=22, app=APP
+            )
+            login.asked_by, login.asked_at, login.changed_at, login.state = self.word, later, later, state
+            login.seen_at, login.holder = later, leases.new_owner()
+            login.ended_at = later if state == ways.FAILED else None
+            login.key_line = line if state in (ways.HOST_KEY, ways.FAILED) else ""
+            login.sentence = login.key_server = self.word
+            db.session.add(login)
+            db.session.flush()
+            if state == ways.ASKING:
+                words = dict.fromkeys(("server", "user", "title", "instructions"), self.word)
+                asked = document({"asked": [{"text": self.word, "echo": False}]})[9:-1]
+                question = ways.Question(login_id=login.id, token="x", socket="none", kind="code", **words)
+                question.questions, question.asked_at, question.expires_at = asked, later, later
+                db.session.add(question)
+        db.session.commit()
 
     def _job(self, source: Source, state: str) -> None:
         name = f"{self.word}-{secrets.token_hex(4)}"
@@ -64,7 +98,7 @@ class Owner:
 
     def is_bare(self) -> bool:
         with self.app.app_context():
-            of = db.select(Source.id).join(Server).where(Server.owner_id == self.id)
+            of = db.select(Job.id).where(Job.owner_id == self.id)
             return db.session.scalar(of.limit(1)) is None
 
 

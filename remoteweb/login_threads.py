@@ -1,0 +1,75 @@
+"""The logins that a sync worker carries out: it takes them, listens for what is typed, and says that it is there."""
+
+import threading
+import time
+
+from flask import Flask
+from sqlalchemy.exc import DBAPIError
+
+from remoteweb import kept, logins
+from remoteweb.database import db
+from remoteweb.handover import Listener, folder_of
+from remoteweb.kept import KeptConnections
+from remoteweb.signing_in import SigningIn
+
+AT_ONCE = 8  # more wait for their turn
+STALE_EVERY = 5.0
+
+
+class Logins:
+    """Of one worker; `start` and `look_around` are called by its thread."""
+
+    def __init__(self, app: Flask, kept: KeptConnections) -> None:
+        self._app, self._kept = app, kept
+        self._listener = Listener(folder_of(app))
+        self._threads: list[threading.Thread] = []
+        self._looked_at = 0.0
+        self._can_listen = False
+
+    def start(self) -> None:
+        try:
+            self._listener.start()
+            self._can_listen = True
+        except OSError as error:
+            self._app.logger.error(
+                "What is typed on a page cannot get here: %s: %s. The pages cannot sign in to a server.",
+                error.filename or self._listener.folder,
+                error.strerror,
+            )
+
+    def look_around(self) -> None:
+        """Once a tick, inside an app context."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if time.monotonic() > self._looked_at + STALE_EVERY:
+            self._looked_at = time.monotonic()
+            if self._threads:
+                logins.beat(self._kept.holder)
+            logins.close_stale()
+            db.session.commit()
+            kept.release_the_dead()
+        self._kept.look_after()
+        for login_id in logins.waiting()[: AT_ONCE - len(self._threads)] if self._can_listen else ():
+            self._begin(login_id)
+
+    def _begin(self, login_id: int) -> None:
+        thread = threading.Thread(
+            target=self._carry_out, args=(login_id,), name=f"login-{login_id}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _carry_out(self, login_id: int) -> None:
+        with self._app.app_context():
+            try:
+                SigningIn(self._app, login_id, self._listener, self._kept).run()
+            except Exception:
+                self._app.logger.exception("Login %s could not be carried out; the worker goes on.", login_id)
+
+    def stop(self) -> None:
+        """What waits for a person ends with this worker; the page says so."""
+        self._listener.stop()
+        with self._app.app_context():
+            try:
+                self._kept.close()
+            except DBAPIError as error:  # its rows name this worker, so whoever looks sees that it is gone
+                self._app.logger.warning("The end of the kept connections was not noted: %s", error.orig)

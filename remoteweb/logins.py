@@ -1,0 +1,284 @@
+"""The logins that a person began: asked for, carried out, waiting for that person, ended. Rows; nothing goes out here."""
+
+import time
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+
+from remotejobs.destination import Destination
+from remotejobs.errors import BadInput, RemoteJobsError
+from remotejobs.records import app_name
+from remoteweb import hostkeys, leases
+from remoteweb.database import begin_writing, db
+from remoteweb.models import Server
+from remoteweb.ways import (
+    CONNECTING,
+    ENDED,
+    FAILED,
+    HOST_KEY,
+    OPEN,
+    WAITING,
+    WITH_A_WORKER,
+    Login,
+    Question,
+)
+
+MOST_OPEN = 5  # of one account
+MAX_JUMPS = 8
+KEEP_CHOICES = (0, 3600, 8 * 3600, 24 * 3600)  # seconds
+# For so long a person may take to compare a host key.
+PERSON_SECONDS = 24 * 3600.0
+UNTAKEN_SECONDS = 600.0
+# A worker says so often that it is there; one that has been silent for so long is gone.
+BEAT_SECONDS, GONE_SECONDS = 5.0, 30.0
+KEPT_SECONDS = 7 * 86400.0
+
+_ABANDONED = "The sync worker that carried it out is gone, so the login has ended. Begin it again."
+_UNTAKEN = "No sync worker took it within 10 minutes, so nothing was done. Is one running?"
+_NOBODY_CAME = "Nobody answered within a day, so it was given up. Nothing was accepted."
+
+
+class OpenAlready(RemoteJobsError):
+    def __init__(self, login: int) -> None:
+        self.login = login
+        super().__init__("A login there is under way already: one at a time for each server.")
+
+
+class TooMany(RemoteJobsError):
+    def __init__(self) -> None:
+        super().__init__(
+            f"{MOST_OPEN} logins are under way already. Go on with one of them, or give one up, before the next."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asked for; checked, since it is made by `of_form` alone."""
+
+    user: str
+    host: str
+    port: int
+    app: str
+    way: str
+    keep_seconds: float
+
+    @classmethod
+    def of_form(cls, server: str, app: str, jumps: str, keep: str) -> "Wanted":
+        """Raises BadInput. Names are taken as they stand: an alias of some ~/.ssh/config means nothing to a page."""
+        at = _with_user(server)
+        hops = [_with_user(part, at.user) for part in jumps.split(",")] if jumps.strip() else []
+        if len(hops) > MAX_JUMPS:
+            raise BadInput(f"More than {MAX_JUMPS} jumps are not made.")
+        way = {"jumps": [{"host": hop.host, "port": hop.port, "user": hop.user} for hop in hops]}
+        return cls(
+            at.user or "",
+            at.host,
+            at.port,
+            app_name(app.strip()),
+            msgspec.json.encode(way).decode() if hops else "",
+            keep_choice(keep),
+        )
+
+
+def _with_user(text: str, user: str | None = None) -> Destination:
+    found = Destination.parse(text)
+    if found.user is None and user is None:
+        raise BadInput(f"Write it as user@{found}: a page does not know your name there.")
+    return Destination(found.host.lower(), found.port, found.user or user, found.port_given)
+
+
+def keep_choice(text: str) -> float:
+    if text not in {str(choice) for choice in KEEP_CHOICES}:
+        raise BadInput("That is not one of the times for which a connection can be kept.")
+    return float(text)
+
+
+def begin(owner_id: int, wanted: Wanted, by: str) -> Login:
+    """A row that waits for a worker, in the caller's transaction. Raises OpenAlready, TooMany."""
+    begin_writing()
+    close_stale(owner_id)
+    is_open = (Login.owner_id == owner_id, Login.ended_at.is_(None))
+    same = (Login.user == wanted.user, Login.host == wanted.host, Login.port == wanted.port)
+    rows = list(db.session.scalars(db.select(Login).where(*is_open).with_for_update()))
+    for row in rows:
+        if (row.user, row.host, row.port) == (wanted.user, wanted.host, wanted.port):
+            raise OpenAlready(row.id)
+    if len(rows) >= MOST_OPEN:
+        raise TooMany
+    now = time.time()
+    # The one before it at this server has had its say.
+    earlier = db.delete(Login).where(Login.owner_id == owner_id, Login.ended_at.is_not(None))
+    db.session.execute(earlier.where(db.or_(Login.ended_at < now - KEPT_SECONDS, db.and_(*same))))
+    login = Login(
+        owner_id=owner_id,
+        user=wanted.user,
+        host=wanted.host,
+        port=wanted.port,
+        way=wanted.way,
+        app=wanted.app,
+        keep_seconds=wanted.keep_seconds,
+        asked_by=by,
+        asked_at=now,
+        changed_at=now,
+    )
+    db.session.add(login)
+    try:
+        db.session.flush()
+    except IntegrityError:  # another tap was quicker
+        db.session.rollback()
+        raise OpenAlready(db.session.scalar(db.select(Login.id).where(*is_open, *same)) or 0) from None
+    return login
+
+
+def begin_at(server: Server, keep_seconds: float, by: str) -> Login:
+    """The same, at a server that is known: all its sources are synced with it."""
+    wanted = Wanted(server.user, server.host, server.port, "", server.way, keep_seconds)
+    return begin(server.owner_id, wanted, by)
+
+
+def of(owner_id: int, login_id: int) -> Login | None:
+    mine = db.select(Login).where(Login.id == login_id, Login.owner_id == owner_id)
+    found: Login | None = db.session.scalar(mine)
+    return found
+
+
+def shown(owner_id: int) -> list[Login]:
+    """Those that wait or go on, and those that failed and were not begun again since; the newest first."""
+    is_shown = db.or_(Login.ended_at.is_(None), Login.state == FAILED)
+    query = db.select(Login).where(Login.owner_id == owner_id, is_shown).order_by(Login.id.desc())
+    return list(db.session.scalars(query.limit(20)))
+
+
+def question_of(login: Login) -> Question | None:
+    return db.session.get(Question, login.id)
+
+
+def accept_key(login: Login, by: str, line: str, *, besides: bool = False) -> hostkeys.KeyLine:
+    """Accept the very key that was shown: `line` is what the page had. Then the login goes on, or is tried again.
+
+    In the caller's transaction. Raises BadInput when it shows another one by now, OtherKeyKnown.
+    """
+    begin_writing()
+    now = time.time()
+    state = FAILED if besides else HOST_KEY
+    mine = db.update(Login).where(Login.id == login.id, Login.state == state, Login.key_line == line)
+    going_on = {"state": WAITING, "changed_at": now, "key_line": "", "sentence": "", "ended_at": None}
+    if not line or why_stale(login) or not db.session.scalar(mine.values(**going_on).returning(Login.id)):
+        raise BadInput("This key does not wait to be compared any more. Nothing was accepted.")
+    return hostkeys.accept(login.owner_id, line, by, besides=besides)
+
+
+def give_up(login: Login) -> bool:
+    """By the person; the worker sees it. A failed one goes from the list. In the caller's transaction."""
+    begin_writing()
+    now = time.time()
+    mine = db.update(Login).where(Login.id == login.id, Login.state.in_((*OPEN, FAILED)))
+    values = {"state": ENDED, "changed_at": now, "ended_at": now, "sentence": "Given up.", "key_line": ""}
+    gone = db.session.scalar(mine.values(**values).returning(Login.id)) is not None
+    db.session.execute(db.delete(Question).where(Question.login_id == login.id))
+    return gone
+
+
+def take(login_id: int, holder: str) -> bool:
+    """By a worker: it is its own from here on. A transaction of its own."""
+    begin_writing()
+    now = time.time()
+    mine = db.update(Login).where(Login.id == login_id, Login.state == WAITING)
+    values = {"state": CONNECTING, "changed_at": now, "holder": holder, "seen_at": now, "sentence": ""}
+    taken = db.session.scalar(mine.values(**values).returning(Login.id)) is not None
+    db.session.commit()
+    return taken
+
+
+def move(login_id: int, holder: str, state: str, **values: object) -> bool:
+    """By its worker. False: it is not its own any more, or was given up. A transaction of its own."""
+    begin_writing()
+    now = time.time()
+    mine = db.update(Login).where(
+        Login.id == login_id, Login.holder == holder, Login.state.in_(WITH_A_WORKER)
+    )
+    if state not in OPEN:
+        values["ended_at"] = now
+    moved = mine.values(state=state, changed_at=now, seen_at=now, **values).returning(Login.id)
+    is_ours = db.session.scalar(moved) is not None
+    if is_ours:
+        db.session.execute(db.delete(Question).where(Question.login_id == login_id))
+    db.session.commit()
+    return is_ours
+
+
+def ask(login_id: int, holder: str, question: Question) -> bool:
+    """By its worker: the page shows this until the login moves on. A transaction of its own."""
+    begin_writing()
+    now = time.time()
+    mine = db.update(Login).where(
+        Login.id == login_id, Login.holder == holder, Login.state.in_(WITH_A_WORKER)
+    )
+    if (
+        db.session.scalar(mine.values(state="asking", changed_at=now, seen_at=now).returning(Login.id))
+        is None
+    ):
+        db.session.rollback()
+        return False
+    db.session.execute(db.delete(Question).where(Question.login_id == login_id))
+    db.session.add(question)
+    db.session.commit()
+    return True
+
+
+def is_still(login_id: int, holder: str) -> bool:
+    """By its worker, while it waits for an answer."""
+    query = db.select(Login.id).where(
+        Login.id == login_id, Login.holder == holder, Login.state.in_(WITH_A_WORKER)
+    )
+    found = db.session.scalar(query) is not None
+    db.session.rollback()
+    return found
+
+
+def beat(holder: str) -> None:
+    """By a worker that has some: it is still there. A transaction of its own."""
+    begin_writing(relaxed=True)
+    mine = db.update(Login).where(Login.holder == holder, Login.state.in_(WITH_A_WORKER))
+    db.session.execute(mine.values(seen_at=time.time()).execution_options(synchronize_session=False))
+    db.session.commit()
+
+
+def waiting() -> list[int]:
+    """Those that a worker may take, the oldest first."""
+    return list(db.session.scalars(db.select(Login.id).where(Login.state == WAITING).order_by(Login.id)))
+
+
+def close_stale(owner_id: int | None = None) -> None:
+    """What nobody carries on any more says so. In the caller's transaction."""
+    now = time.time()
+    query = db.select(Login).where(Login.ended_at.is_(None))
+    for row in db.session.scalars(query.where(Login.owner_id == owner_id) if owner_id else query).all():
+        if sentence := why_stale(row):
+            seen = (row.id, row.state, row.changed_at, row.seen_at)
+            begin_writing()
+            as_seen = db.tuple_(Login.id, Login.state, Login.changed_at, Login.seen_at) == db.tuple_(*seen)
+            values = {
+                "state": FAILED,
+                "changed_at": now,
+                "ended_at": now,
+                "sentence": sentence,
+                "key_line": "",
+            }
+            ended = db.update(Login).where(as_seen).values(**values)
+            if db.session.scalar(ended.returning(Login.id)) is not None:
+                db.session.execute(db.delete(Question).where(Question.login_id == seen[0]))
+
+
+def why_stale(login: Login) -> str:
+    """Why it goes on no more, though its row does not say so yet; "" while it may."""
+    now = time.time()
+    if login.ended_at is not None:
+        return ""
+    if login.state == WAITING:
+        return _UNTAKEN if now > login.changed_at + UNTAKEN_SECONDS else ""
+    if login.state in WITH_A_WORKER:
+        is_gone = now > login.seen_at + GONE_SECONDS or leases.is_dead(login.holder)
+        return _ABANDONED if is_gone else ""
+    return _NOBODY_CAME if now > login.changed_at + PERSON_SECONDS else ""

@@ -1,0 +1,92 @@
+"""Beginning a login: at a server that is to be added, or at one that needs somebody; and ending a kept one."""
+
+from flask import abort, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from remotejobs.errors import RemoteJobsError
+from remoteweb import audit, kept, logins, viewer
+from remoteweb.access import proof
+from remoteweb.database import db
+from remoteweb.models import Server
+from remoteweb.servers import bp
+from remoteweb.sources import DEFAULT_APP
+from remoteweb.ways import Login
+
+MAX_TYPED = 1000  # of one field
+
+
+@bp.get("/add")
+@proof.required
+def add() -> str:
+    return _form({"app": DEFAULT_APP})
+
+
+@bp.post("/add")
+@proof.required
+def added() -> str | Response | tuple[str, int]:
+    typed = {name: request.form.get(name, "")[:MAX_TYPED] for name in ("server", "app", "jumps", "keep")}
+    try:
+        wanted = logins.Wanted.of_form(
+            typed["server"],
+            typed["app"],
+            typed["jumps"],
+            typed["keep"],
+        )
+        login = logins.begin(viewer.current().owner_id, wanted, viewer.current().name)
+    except logins.OpenAlready as already:
+        return to_login(already.login)
+    except RemoteJobsError as error:
+        return _form(typed, str(error)), 400
+    audit.note("asked to add a server", f"{wanted.user}@{wanted.host}:{wanted.port}", wanted.app)
+    return _begun(login)
+
+
+@bp.post("/<int(max=2147483647):server_id>/sign-in")
+def sign_in(server_id: int) -> Response:
+    server = _mine(server_id)
+    keep = logins.keep_choice(request.form.get("keep", f"{server.keep_seconds:.0f}"))
+    try:
+        login = logins.begin_at(server, keep, viewer.current().name)
+    except logins.OpenAlready as already:
+        return to_login(already.login)
+    return _begun(login)
+
+
+@bp.post("/<int(max=2147483647):server_id>/sign-out")
+def sign_out(server_id: int) -> Response:
+    server = _mine(server_id)
+    flash(f"Signed out of {server.label}. The open connection is being closed.")
+    kept.let_go(server.id)
+    return redirect(url_for("sync.servers"), 303)
+
+
+@bp.post("/logins/<int(max=2147483647):login_id>/again")
+def again(login_id: int) -> Response:
+    before = logins.of(viewer.current().owner_id, login_id) or abort(404)
+    wanted = logins.Wanted(before.user, before.host, before.port, before.app, before.way, before.keep_seconds)
+    try:
+        login = logins.begin(before.owner_id, wanted, viewer.current().name)
+    except logins.OpenAlready as already:
+        return to_login(already.login)
+    return _begun(login)
+
+
+def to_login(login_id: int) -> Response:
+    return redirect(url_for("servers.login", login_id=login_id), 303)
+
+
+def _begun(login: Login) -> Response:
+    login_id = login.id
+    db.session.commit()
+    return to_login(login_id)
+
+
+def _mine(server_id: int) -> Server:
+    server = db.session.get(Server, server_id)
+    if server is None or server.owner_id != viewer.current().owner_id or server.is_local:
+        abort(404, "There is no such server here.")
+    return server
+
+
+def _form(typed: dict[str, str], refusal: str = "") -> str:
+    return render_template("servers/add.html", typed=typed, refusal=refusal, choices=logins.KEEP_CHOICES)

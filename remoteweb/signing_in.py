@@ -1,0 +1,115 @@
+"""A login that a person began on a page, carried out by the sync worker: it ends with a first sync, or says why not."""
+
+import time
+from collections.abc import Callable
+
+from flask import Flask
+
+from remotejobs.errors import HostKeyChanged, HostKeyUnknown, RemoteJobsError
+from remotejobs.shell import Shell, SSHShell
+from remoteweb import audit, collector, connect, logins, sources, viewer
+from remoteweb.database import begin_writing, db
+from remoteweb.handover import Listener
+from remoteweb.kept import KeptConnections, Lent
+from remoteweb.leases import Busy
+from remoteweb.models import Server
+from remoteweb.prompting import Asker
+from remoteweb.untrusted import line
+from remoteweb.ways import DONE, FAILED, HOST_KEY, SYNCING, Login
+
+# Another sync of that server may be on: it ends, or is over after so long.
+BUSY_SECONDS = 100.0
+BUSY_AGAIN_SECONDS = 1.0
+NOT_FORESEEN = "An error that is not foreseen ended it ({}); the log says where."
+
+
+class SigningIn:
+    """One login, in a thread and an app context of its own."""
+
+    def __init__(self, app: Flask, login_id: int, listener: Listener, kept: KeptConnections) -> None:
+        self.login_id, self.holder = login_id, kept.holder
+        self._app, self._kept = app, kept
+        self._asker = Asker(app, login_id, self.holder, listener)
+        self._shell: SSHShell | None = None
+
+    def run(self) -> None:
+        if not logins.take(self.login_id, self.holder):
+            return
+        login = db.session.get_one(Login, self.login_id)
+        db.session.expunge(login)
+        db.session.rollback()
+        try:
+            state, told = self._carry_out(login)
+        except Exception as error:
+            self._app.logger.exception("Login %s ended in an error that is not foreseen.", self.login_id)
+            state, told = FAILED, {"sentence": NOT_FORESEEN.format(type(error).__name__)}
+        finally:
+            if self._shell is not None:
+                self._shell.close()
+        logins.move(self.login_id, self.holder, state, **told)
+
+    def _carry_out(self, login: Login) -> tuple[str, dict[str, str]]:
+        """The state that it comes to, with what else goes into its row."""
+        viewer.become(viewer.of_account(login.owner_id))
+        try:
+            server_id = sources.server(login.user, login.host, login.port).id
+            try:
+                result = self._sync(login, server_id)
+                self._signed_in(login, server_id)
+                return DONE, {"sentence": line(result, 600)}
+            finally:
+                db.session.rollback()
+                sources.drop_if_unknown(server_id)
+        except HostKeyUnknown as unknown:
+            return HOST_KEY, {"key_line": unknown.line, "key_server": line(unknown.server)}
+        except HostKeyChanged as changed:
+            # Only to be looked at: to accept it besides the others is a step of its own.
+            offered = "" if changed.is_revoked else changed.line
+            return FAILED, {"sentence": str(changed), "key_line": offered, "key_server": line(changed.server)}
+        except RemoteJobsError as error:
+            return FAILED, {"sentence": line(error, 1000)}
+
+    def _sync(self, login: Login, server_id: int) -> str:
+        apps = [login.app] if login.app else None
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return collector.collect(
+                    db.session.get_one(Server, server_id),
+                    self._factory(login),
+                    apps=apps,
+                    asked_by="person",
+                    listener=self._hear,
+                    ignore_interval=True,  # to compare and to type took longer than that
+                ).sentence
+            except Busy:
+                if time.monotonic() > until or not logins.is_still(self.login_id, self.holder):
+                    raise
+                time.sleep(BUSY_AGAIN_SECONDS)
+
+    def _factory(self, login: Login) -> Callable[[Server], Shell]:
+        def shell(server: Server) -> Shell:
+            self._shell = connect.asking(server, login.way, self._asker)
+            return Lent(self._shell, server.alias or server.host, may_connect=True)
+
+        return shell
+
+    def _hear(self, stage: str, _done: int, _total: int | None) -> None:
+        if stage == "reading":
+            with self._app.app_context():
+                logins.move(self.login_id, self.holder, SYNCING)
+
+    def _signed_in(self, login: Login, server_id: int) -> None:
+        """What was learned on the way, and the open connection, if it is to be kept."""
+        begin_writing()
+        values = {"way": login.way, "asks": self._asker.was_needed}
+        if self._asker.was_needed:
+            values["keep_seconds"] = login.keep_seconds
+        db.session.execute(db.update(Server).where(Server.id == server_id).values(**values))
+        if login.app:
+            where = f"{login.user}@{login.host}:{login.port}"
+            audit.note("added a server", where, login.app, who=login.asked_by)
+        db.session.commit()
+        if self._asker.was_needed and login.keep_seconds and self._shell is not None:
+            shell, self._shell = self._shell, None
+            self._kept.keep(server_id, shell, time.time() + login.keep_seconds)

@@ -1,0 +1,315 @@
+"""A server is added on a page: its host key is compared, what it asks is answered, and its jobs are in the list."""
+
+import base64
+import re
+import time
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+
+import pytest
+from cluster.sshd import Account, Sshd
+from flask import Flask
+from flask.testing import FlaskClient
+from web.syncing import eventually
+from werkzeug.test import TestResponse
+
+from remotejobs.hostkeys import HostKey as ShownKey
+from remoteweb import hostkeys
+from remoteweb.accounts import FIRST, Audit, HostKey
+from remoteweb.accounts import Account as Account_
+from remoteweb.database import db
+from remoteweb.models import Server, Source
+from remoteweb.sync import requests
+from remoteweb.sync.worker import Worker
+from remoteweb.ways import Login, Question
+
+APP = "remoteJobs-vistrails"
+
+
+@pytest.fixture
+def account(sshd: Sshd) -> Account:
+    """One of its own; no key of this home opens it."""
+    return sshd.account()
+
+
+@pytest.fixture
+def worker(app: Flask) -> Iterator[Worker]:
+    started = Worker(app)
+    started.start()
+    yield started
+    started.stop()
+
+
+class Phone:
+    """What a person does on the page of a login."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+        self.address = ""
+
+    def add(self, server: str, **form: str) -> TestResponse:
+        answer = self.client.post("/servers/add", data={"server": server, "app": APP, "keep": "0", **form})
+        self.address = answer.location or ""
+        return answer
+
+    def sees(self, words: str, seconds: float = 25.0) -> str:
+        until = time.monotonic() + seconds
+        while words not in (page := self.client.get(self.address).text):
+            assert time.monotonic() < until, shown(page)
+            time.sleep(0.05)
+        return page
+
+    def press(self, verb: str, page: str = "", **form: str) -> TestResponse:
+        hidden = dict(re.findall(r'type="hidden" name="([\w-]+)" value="([^"]*)"', page))
+        return self.client.post(f"{self.address}/{verb}", data={**hidden, **form}, follow_redirects=True)
+
+
+def shown(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", page.partition("<main")[2]).split())
+
+
+@pytest.fixture
+def phone(client: FlaskClient) -> Phone:
+    return Phone(client)
+
+
+def one(model: Any, app: Flask) -> Any:
+    with app.app_context():
+        found = db.session.scalars(db.select(model)).one()
+        db.session.expunge(found)
+        return found
+
+
+def fingerprint(sshd: Sshd) -> str:
+    kind, key = sshd.host_key.split()
+    return ShownKey(kind, base64.b64decode(key)).fingerprint
+
+
+def at(sshd: Sshd, account: Account) -> str:
+    return f"{account.user}@{sshd.host}:{sshd.port}"
+
+
+def test_a_server_is_added_with_a_host_key_and_a_password(
+    app: Flask, sshd: Sshd, account: Account, worker: Worker, phone: Phone
+) -> None:
+    with sshd.counting() as counted:
+        phone.add(at(sshd, account))
+        page = phone.sees("Waits for you to compare the host key")
+        assert fingerprint(sshd) in page
+        with app.app_context():
+            assert db.session.scalars(db.select(HostKey)).all() == []
+            assert db.session.scalars(db.select(Server)).all() == [], "a try leaves nothing behind"
+        phone.press("accept", page)
+        page = phone.sees("Waits for your password")
+        key = one(HostKey, app)
+        assert f"{key.type} {key.key}" == sshd.host_key and key.accepted_by == "admin"
+        phone.press("answer", page, **{"answer-0": account.password})
+        phone.sees("0 jobs")
+    assert (counted.connections, counted.execs) == (2, 1)
+    source = one(Source, app)
+    assert source.app == APP and source.confirmed_at
+    assert one(Server, app).asks
+    page = phone.client.get("/servers").text
+    assert "Signed out" in page and ">Sign in<" in page and "Waiting for" not in page
+
+
+@pytest.fixture
+def known(app: Flask, sshd: Sshd) -> None:
+    """The host key is accepted already."""
+    with app.app_context():
+        hostkeys.accept(FIRST, f"[{sshd.host}]:{sshd.port} {sshd.host_key}", "admin")
+        db.session.commit()
+
+
+def let_in(phone: Phone, server: str, password: str, **form: str) -> None:
+    phone.add(server, **form)
+    phone.press("answer", phone.sees("Waits for your password"), **{"answer-0": password})
+    phone.sees("0 jobs")
+
+
+def test_the_open_connection_is_kept_used_and_closed_by_a_tap(
+    app: Flask, sshd: Sshd, account: Account, known: None, worker: Worker, phone: Phone
+) -> None:
+    let_in(phone, at(sshd, account), account.password, keep="3600")
+    server_id = one(Server, app).id
+    page = phone.client.get("/servers").text
+    assert "Signed in until" in page and "Sign out of it" in page
+    with sshd.counting() as counted:
+        with app.app_context():
+            db.session.execute(db.update(Server).values(min_interval=0))
+            db.session.commit()
+        synced = one(Source, app).confirmed_at
+        phone.client.post("/sync", data={"server": server_id})
+        eventually(lambda: one(Source, app).confirmed_at > synced)
+    assert (counted.connections, counted.execs) == (0, 1), "the sync asked nobody, and connected nowhere"
+    phone.client.post(f"/servers/{server_id}/sign-out")
+    eventually(lambda: not worker.kept.has(server_id))
+    page = phone.client.get("/servers").text
+    assert "Signed in until" not in page and "Signed out" in page
+    with app.app_context():
+        assert requests.ask(db.session.get_one(Server, server_id)) is None
+
+
+@pytest.mark.parametrize("end", ["pause", "time", "account", "remove", "stop"])
+def test_a_kept_connection_ends_with(
+    app: Flask, sshd: Sshd, account: Account, known: None, worker: Worker, phone: Phone, end: str
+) -> None:
+    let_in(phone, at(sshd, account), account.password, keep="3600")
+    source = one(Source, app)
+    assert worker.kept.has(source.server_id)
+    if end in ("pause", "remove"):
+        phone.client.post(f"/sources/{source.id}/{end}")
+    elif end == "stop":
+        worker.stop()
+    else:
+        with app.app_context():
+            values = {"time": {"kept_until": time.time()}, "account": {"disabled_at": time.time()}}[end]
+            db.session.execute(db.update(Account_ if end == "account" else Server).values(**values))
+            db.session.commit()
+    eventually(lambda: not worker.kept.has(source.server_id))
+    if end != "remove":
+        eventually(lambda: one(Server, app).kept_until == 0.0)
+
+
+def test_a_refused_password_ends_the_login_and_nothing_is_tried_again(
+    app: Flask, sshd: Sshd, account: Account, known: None, worker: Worker, phone: Phone
+) -> None:
+    with sshd.counting() as counted:
+        phone.add(at(sshd, account))
+        phone.press("answer", phone.sees("Waits for your password"), **{"answer-0": "canary-wrong"})
+        page = phone.sees(f"did not let us in as {account.user}")
+    assert "Try again" in page and "canary-wrong" not in page
+    assert (counted.connections, counted.execs) == (1, 0)
+    with app.app_context():
+        assert [db.session.scalars(db.select(model)).all() for model in (Server, Source)] == [[], []]
+    assert "did not let us in" in phone.client.get("/servers").text, "the try stays visible"
+    phone.address = phone.press("again").request.path
+    phone.press("answer", phone.sees("Waits for your password"), **{"answer-0": account.password})
+    phone.sees("0 jobs")
+    assert "did not let us in" not in phone.client.get("/servers").text
+
+
+def test_a_changed_host_key_is_refused_and_another_is_accepted_only_on_purpose(
+    app: Flask, sshd: Sshd, account: Account, worker: Worker, phone: Phone
+) -> None:
+    old = "AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+    with app.app_context():
+        hostkeys.accept(FIRST, f"[{sshd.host}]:{sshd.port} ssh-ed25519 {old}", "admin")
+        db.session.commit()
+    phone.add(at(sshd, account))
+    page = phone.sees("HAS CHANGED")
+    assert fingerprint(sshd) in page
+    phone.press("accept", page)
+    assert "Nothing was accepted" in phone.press("accept-besides", page).text
+    assert one(HostKey, app).key == old
+    phone.press("accept-besides", page, several="1")
+    phone.sees("Waits for your password")
+    with app.app_context():
+        assert len(hostkeys.lines(FIRST)) == 2
+        notes = db.session.scalars(db.select(Audit.detail).where(Audit.what == "accepted a host key")).all()
+        assert notes == ["besides others of that name"]
+    phone.press("give-up")
+
+
+def test_only_the_key_that_was_shown_is_accepted(
+    app: Flask, sshd: Sshd, account: Account, worker: Worker, phone: Phone
+) -> None:
+    phone.add(at(sshd, account))
+    page = phone.sees("compare the host key")
+    forged = f"[{sshd.host}]:{sshd.port} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
+    answer = phone.press("accept", page, line=forged)
+    assert "Nothing was accepted" in answer.text
+    with app.app_context():
+        assert hostkeys.lines(FIRST) == []
+    answer = phone.press("accept-besides", page, several="1")
+    assert "Nothing was accepted" in answer.text, (
+        "it has not changed, so there is nothing to accept it besides"
+    )
+    assert "compare the host key" in answer.text
+
+
+def test_an_accepted_key_is_listed_with_who_and_when_and_taken_back(
+    app: Flask, sshd: Sshd, known: None, client: FlaskClient
+) -> None:
+    page = client.get("/servers/host-keys").text
+    assert fingerprint(sshd) in page and f"[{sshd.host}]:{sshd.port}" in page and "Accepted by admin" in page
+    key_id = one(HostKey, app).id
+    client.post(f"/servers/host-keys/{key_id}/remove")
+    assert fingerprint(sshd) not in client.get("/servers/host-keys").text
+    assert client.post(f"/servers/host-keys/{key_id}/remove").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"server": "alps"}, "Write it as user@alps"),
+        ({"server": "me@alps:99999"}, "a port is a number from 1 to 65535"),
+        ({"server": "me@x; touch PWNED"}, "letters, digits, dots and dashes"),
+        ({"server": "me@-oProxyCommand=x"}, "letters, digits, dots and dashes"),
+        ({"server": ""}, "is not a server"),
+        ({"server": "me@alps", "app": "../etc"}, "cannot be the name of an app"),
+        ({"server": "me@alps", "jumps": "me@gate,$(id)"}, "letters, digits, dots and dashes"),
+        ({"server": "me@alps", "jumps": ",".join(["me@gate"] * 9)}, "More than 8 jumps"),
+        ({"server": "me@alps", "keep": "999999999"}, "not one of the times"),
+        ({"server": "me@" + "a" * 5000}, "is not a server"),
+    ],
+)
+def test_what_is_no_server_is_refused_on_the_form(
+    app: Flask, phone: Phone, form: dict[str, str], words: str
+) -> None:
+    answer = phone.add(**form)
+    assert answer.status_code == 400 and words in unescape(answer.text)
+    with app.app_context():
+        assert db.session.scalars(db.select(Login)).all() == []
+
+
+def test_one_login_at_a_time_for_a_server_and_five_for_a_person(app: Flask, phone: Phone) -> None:
+    first = phone.add("me@alps.example.org").location
+    assert phone.add("me@ALPS.example.org").location == first, "the one that is under way"
+    assert [phone.add(f"me@alps{n}.example.org").status_code for n in range(4)] == [303] * 4
+    answer = phone.add("me@one-more.example.org")
+    assert answer.status_code == 400 and "5 logins are under way" in answer.text
+    phone.address = first
+    phone.press("give-up")
+    assert phone.add("me@one-more.example.org").status_code == 303
+
+
+def test_a_login_that_nobody_takes_says_so_and_ends(app: Flask, phone: Phone) -> None:
+    phone.add("me@alps.example.org")
+    for seconds, words in ((20, "Is it running?"), (700, "No sync worker took it")):
+        with app.app_context():
+            db.session.execute(db.update(Login).values(changed_at=time.time() - seconds))
+            db.session.commit()
+        assert words in phone.client.get(phone.address).text
+
+
+def test_a_worker_that_was_killed_while_it_asked_is_seen_on_the_page(
+    app: Flask, sshd: Sshd, account: Account, known: None, worker: Worker, phone: Phone
+) -> None:
+    phone.add(at(sshd, account))
+    page = phone.sees("Waits for your password")
+    worker._logins._listener.stop()
+    assert "nobody got what you typed" in phone.press("answer", page, **{"answer-0": "canary"}).text
+    with app.app_context():
+        db.session.execute(db.update(Login).values(holder="elsewhere:1:x", seen_at=time.time() - 60))
+        db.session.commit()
+    page = phone.client.get(phone.address).text
+    assert "gone, so the login has ended" in page and "Waits for" not in page
+    phone.address = phone.press("again").request.path
+    with app.app_context():
+        assert [row.login_id for row in db.session.scalars(db.select(Question))] in (
+            [],
+            [int(phone.address[-1])],
+        )
+    phone.press("give-up")
+
+
+def test_a_poll_gets_nothing_until_something_moves(app: Flask, phone: Phone) -> None:
+    phone.add("me@alps.example.org")
+    page = phone.client.get(phone.address).text
+    watched = unescape(re.search(r'hx-get="([^"]+/watch[^"]+)"', page)[1])  # type: ignore[index]
+    htmx = {"HX-Request": "true"}
+    assert phone.client.get(watched, headers=htmx).status_code == 204
+    phone.press("give-up")
+    assert "Given up" in phone.client.get(watched, headers=htmx).text
