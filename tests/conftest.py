@@ -29,6 +29,8 @@ LONGEST = (
     "test_list",
     "test_whole_road",
     "test_slurm_live",
+    "test_hostile_values",
+    "test_shell_asked",
     "test_serve",
     "test_cancelling",
     "test_collector_killed",

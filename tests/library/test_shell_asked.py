@@ -1,5 +1,6 @@
 """Logins in which a person takes part: one-time codes, passwords, approvals and passphrases, on real sshds with PAM."""
 
+import getpass
 import shutil
 import time
 import traceback
@@ -156,7 +157,7 @@ def test_the_command_asks_for_the_name_and_whatever_the_server_wants(make: Make,
     server = make(PASSWORD + CODE)
     (ssh_folder / "known_hosts").write_text(server.known_hosts.read_text())
     terminal = Terminal("--server", f"{server.host}:{server.port}", "list", command=START)
-    terminal.expect("User name [root]:")
+    terminal.expect(f"User name [{getpass.getuser()}]:")
     terminal.type(f"{server.user}\n")
     terminal.expect(f"asks {server.user}:")
     terminal.expect("| Password:")
