@@ -27,7 +27,8 @@ def command(acts: bool = True, whole: bool = False, cleans: bool = False, asks: 
     parts = [*_READING, *(["beside"] if whole else []), *(["cancel", "submit"] if acts or asks else [])]
     parts += [*(["again", "new"] if acts else []), *(["questions", "log"] if asks else [])]
     parts += [*(_CLEANING if cleans else ()), "request", "main"]
-    return packed(_head(acts or asks) + _bare(_text(parts, acts or asks)))
+    # A variable of that name in somebody's environment would make us say that we are a gate.
+    return packed("GATE=\n" + _head(acts or asks) + _bare(_text(parts, acts or asks)))
 
 
 @cache

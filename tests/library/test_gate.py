@@ -18,6 +18,8 @@ from remotejobs import BadInput, LoginRefused, RemoteJobSubmitter, ServerProblem
 from remotejobs.authorized import PublicKey
 from remotejobs.command import main
 from remotejobs.errors import ActionRefused
+from remotejobs.exchange import Request, SourceRequest, exchange
+from remotejobs.shell import LocalShell
 
 
 def run(*arguments: str) -> Result:
@@ -169,6 +171,13 @@ def test_it_answers_through_any_login_shell(sshd: Sshd, tmp_path: Path, login_sh
         jobs = narrow.jobs()
         assert jobs.settings.list_keys() == [key_of(1)]
         assert jobs.read_log(key_of(1)[:32], 1).text == "said\n"
+
+
+def test_a_variable_of_that_name_makes_no_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATE", "1-00000000")
+    answer = exchange(LocalShell(), Request([SourceRequest(APP)]))
+    answer.close()
+    assert answer.gate == ""
 
 
 def test_what_the_key_is_not_for_is_a_sentence(narrow: Narrow, tmp_path: Path) -> None:
