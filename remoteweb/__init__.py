@@ -24,7 +24,6 @@ from remoteweb import (
 )
 from remoteweb.database import database_url, db
 from remoteweb.paths import asset_folder, state_folder
-from remoteweb.secret import KeyOnDemand
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
@@ -32,7 +31,6 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     app = Flask(__name__, static_folder=asset_folder("static"), template_folder=asset_folder("templates"))
     _configure(app, overrides or {})
     starting.refuse_public_debugging(app)
-    app.session_interface = KeyOnDemand()
     db.init_app(app)
     upgrade.init_app(app)
     assets.init_app(app)
@@ -57,7 +55,6 @@ def _configure(app: Flask, overrides: dict[str, Any]) -> None:
         MAX_CONTENT_LENGTH=256_000,
         MAX_FORM_MEMORY_SIZE=64_000,  # of one field of a multipart form
         MAX_FORM_PARTS=100,
-        SESSION_COOKIE_NAME="remoteweb_session",
         SESSION_COOKIE_SAMESITE="Lax",
     )
     app.config.from_mapping(config.from_environment(os.environ))

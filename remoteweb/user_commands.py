@@ -187,5 +187,8 @@ def _base_url() -> str:
     public: str = current_app.config["PUBLIC_URL"]
     if public:
         return public
+    terminal.say(
+        "Only this machine itself can open it. For a phone the pages need a public name: REMOTEWEB_PUBLIC_URL."
+    )
     ports = serving.ports(shown(db.engine.url)) or [serving.DEFAULT_PORT]
     return f"http://localhost:{ports[0]}"

@@ -4,7 +4,7 @@ from flask import Blueprint, Flask, Response, current_app, make_response, redire
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refusals, viewer
-from remoteweb.access import coming_in, entry, sessions
+from remoteweb.access import coming_in, cookies, entry, sessions
 from remoteweb.access.entry import new_link
 from remoteweb.access.origin import is_our_host, is_our_page
 from remoteweb.access.quiet import keep_tokens_out_of_logs
@@ -31,6 +31,7 @@ OPEN = frozenset(
 
 def init_app(app: Flask) -> None:
     app.before_request(_keep_out)
+    app.session_interface = cookies.MessageCookie()
     keep_tokens_out_of_logs()
 
 

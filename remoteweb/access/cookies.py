@@ -1,9 +1,20 @@
 """The cookies of the sign-in: which names they have, and that no script, no other site and no clear line gets them."""
 
-from flask import request
+from flask import Flask, request
 from werkzeug.wrappers import Response
 
 from remoteweb.access.origin import is_loopback
+from remoteweb.secret import KeyOnDemand
+
+
+class MessageCookie(KeyOnDemand):
+    """Flask's own cookie carries the sentence for the next page, and nothing else; it keeps to the same rules."""
+
+    def get_cookie_name(self, app: Flask) -> str:
+        return _named("remoteweb_session")
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return _is_secure()
 
 
 def session_cookie() -> str:

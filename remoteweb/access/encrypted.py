@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from flask import current_app
 
+from remoteweb import secret
+
 # Imported where it is needed: no command needs it, and it takes a while.
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -32,7 +34,7 @@ def decrypt(token: str, what: str) -> str | None:
 
 
 def _cipher() -> "AESGCM":
-    return _cipher_of(current_app.config["SECRET_KEY"])
+    return _cipher_of(secret.settle(current_app))
 
 
 @lru_cache(maxsize=4)

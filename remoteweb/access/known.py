@@ -11,6 +11,7 @@ from flask import current_app, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
+from remoteweb import secret
 from remoteweb.access import cookies, throttle
 from remoteweb.accounts import Account
 
@@ -57,4 +58,4 @@ def _number_for(account: Account) -> str | None:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt="a browser that is known again")
+    return URLSafeTimedSerializer(secret.settle(current_app), salt="a browser that is known again")

@@ -31,6 +31,7 @@ from flask import current_app, request
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from remoteweb import secret
 from remoteweb.access.sessions import digest
 from remoteweb.accounts import Account, Entry, Passkey
 from remoteweb.database import begin_writing, db
@@ -192,7 +193,7 @@ def _challenge(purpose: str) -> bytes:
 
 
 def _seal(purpose: str, body: bytes) -> bytes:
-    key = hashlib.sha256(b"passkey challenges of " + current_app.config["SECRET_KEY"].encode()).digest()
+    key = hashlib.sha256(b"passkey challenges of " + secret.settle(current_app).encode()).digest()
     return hmac.digest(key, f"{purpose} at {request.host}|".encode() + body, "sha256")
 
 

@@ -11,7 +11,7 @@ from flask import Response, current_app, make_response, redirect, render_templat
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response as AnyResponse
 
-from remoteweb import refusals
+from remoteweb import refusals, secret
 from remoteweb.access import bp, coming_in, cookies, known, passwords, people, recovery, sessions, throttle
 from remoteweb.access.onward import here, onward
 from remoteweb.access.origin import is_loopback
@@ -59,7 +59,9 @@ def for_a_stranger() -> Response:
 @bp.get("/sign-in")
 def sign_in() -> AnyResponse:
     next_ = request.args.get("next")
-    return page(next_=next_) if sessions.viewer_of_request() is None else redirect(onward(next_), 303)
+    if sessions.viewer_of_request() is not None:
+        return redirect(onward(next_), 303)
+    return _by_link_alone() or page(next_=next_)
 
 
 @bp.post("/sign-in")
@@ -131,6 +133,15 @@ def sign_out() -> AnyResponse:
     return answer
 
 
+def _by_link_alone() -> Response | None:
+    """On one's own machine, before there is any other way in."""
+    if not is_loopback(request.host) or people.can_anybody_sign_in():
+        return None
+    return refusals.answer(
+        401, "This browser has not been let in", "It needs a link of its own, which lets it in for a year."
+    )
+
+
 def _enabled(name: str) -> Account | None:
     account = people.find(name)
     return account if account is not None and account.disabled_at is None else None
@@ -167,4 +178,4 @@ def _mark(account: Account) -> str:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt="the password was right")
+    return URLSafeTimedSerializer(secret.settle(current_app), salt="the password was right")

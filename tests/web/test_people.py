@@ -4,19 +4,23 @@ import re
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from flask import Flask
 from web.signing_in import PASSWORD, browser, is_in, make, quick_hashes, said, sign_in  # noqa: F401
 from web.terminals import ROOT, Terminal, environment
 
 from remoteweb import access
-from remoteweb.access import people, throttle
+from remoteweb.access import entry, people, recovery, throttle, totp
 from remoteweb.accounts import FIRST, Account, Audit, Entry
-from remoteweb.database import db
+from remoteweb.database import begin_writing, db
 
 
 def command(app: Flask, *words: str) -> Result:
@@ -111,8 +115,6 @@ def test_on_a_terminal_an_invitation_is_also_a_picture_for_a_phone(app: Flask) -
 
 def invitation(app: Flask, name: str = "ada") -> str:
     with app.app_context():
-        from remoteweb.access import entry
-
         return "/" + entry.new_invitation(people.named(name), "http://localhost").partition("localhost/")[2]
 
 
@@ -143,8 +145,6 @@ def test_an_invitation_that_never_was_is_like_one_that_was_used(app: Flask, path
 def test_an_invitation_is_over_after_a_day_and_when_there_is_a_newer_one(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     make(app, "ada", password="")
     first, second = invitation(app), invitation(app)
     assert [browser(app).get(path).status_code for path in (first, second)] == [404, 200]
@@ -275,3 +275,33 @@ def test_twenty_threads_at_once_get_as_many_tries_as_there_are(app: Flask) -> No
 
     with ThreadPoolExecutor(20) as pool:
         assert sum(pool.map(one, range(20))) == 7
+
+
+def at_once(app: Flask, do: Callable[[], bool]) -> int:
+    """How many of eight that come together succeed."""
+    together = threading.Barrier(8)
+
+    def one(_: int) -> bool:
+        with app.app_context():
+            together.wait(20)
+            done = do()
+            db.session.commit()
+            return done
+
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(one, range(8)))
+
+
+def test_what_counts_once_counts_once_for_eight_that_come_together(app: Flask) -> None:
+    ada = make(app, "ada")
+    secret = totp.new_secret()
+    with app.app_context():
+        begin_writing()
+        code, *_ = recovery.make(ada)
+        totp.keep(db.session.get_one(Account, ada), secret)
+        db.session.commit()
+    digits = TOTP(bytes.fromhex(secret), 6, SHA1(), 30).generate(int(time.time())).decode()  # noqa: S303
+    token = invitation(app).rpartition("/")[2]
+    assert at_once(app, lambda: recovery.use(ada, code)) == 1
+    assert at_once(app, lambda: totp.use(db.session.get_one(Account, ada), digits)) == 1
+    assert at_once(app, lambda: entry.use("invitation", token) is not None) == 1

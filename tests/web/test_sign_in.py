@@ -138,6 +138,17 @@ def test_under_a_public_name_the_cookies_go_by_https_to_this_host_alone(app: Fla
             assert "Domain" not in cookie
 
 
+def test_the_sentence_for_the_next_page_travels_as_safely(app: Flask) -> None:
+    app.config["ALLOWED_HOSTS"] = frozenset({"jobs.example.org"})
+    make(app, "ada")
+    base, phone = "https://jobs.example.org", browser(app)
+    phone.post("/sign-in", data={"name": "ada", "password": PASSWORD}, base_url=base)
+    given = phone.post("/account/sessions/end-others", base_url=base).headers.getlist("Set-Cookie")
+    assert len(given) == 1 and given[0].startswith("__Host-remoteweb_session=")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(given[0].split("; "))
+    assert "No other browser" in phone.get("/account", base_url=base).text
+
+
 def test_failures_and_sign_ins_stand_in_the_audit_log_without_what_was_typed(app: Flask) -> None:
     make(app, "ada")
     sign_in(browser(app), "ada", "canary password one")
