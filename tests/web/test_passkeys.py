@@ -82,7 +82,7 @@ FORGED: dict[str, Forge] = {
     "no JSON": lambda phone, asked, app: "{",
     "nothing": lambda phone, asked, app: "",
     "a list": lambda phone, asked, app: "[]",
-    "a deep one": lambda phone, asked, app: "[" * 100_000,
+    "a deep one": lambda phone, asked, app: "[" * 50_000,
     "no parts": lambda phone, asked, app: json.dumps({"id": "AQ", "rawId": "AQ", "response": {}}),
 }
 
