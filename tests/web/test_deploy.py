@@ -214,6 +214,21 @@ def test_the_pages_run_without_a_network_and_without_the_key(key: Vps, web: Daem
         assert "Permission denied" in done.stderr
 
 
+def test_what_is_typed_goes_from_the_pages_to_the_worker_and_nobody_else_gets_near(
+    key: Vps, worker: Daemon
+) -> None:
+    folder = "/run/remoteweb-sync"
+    (path,) = key.did("find", folder, "-type", "s").split()
+    assert seen(key, folder, path) == {
+        folder: ("remoteweb-sync", "remoteweb", 0o750),
+        path: ("remoteweb-sync", "remoteweb", 0o660),
+    }
+    connect = ["/usr/bin/python3", "-c", f"import socket; socket.socket(socket.AF_UNIX).connect({path!r})"]
+    assert key.did(*connect, user="remoteweb-web") == ""
+    done = key.run("setpriv", "--reuid=caddy", "--regid=caddy", "--clear-groups", *connect)
+    assert done.returncode == 1 and "PermissionError" in done.stderr
+
+
 def test_neither_listens_on_a_network(web: Daemon, worker: Daemon) -> None:
     for daemon in (web, worker):
         for process in [
