@@ -5,12 +5,14 @@ import re
 import time
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster.sshd import Account, Sshd
 from flask import Flask
 from flask.testing import FlaskClient
+from web.conftest import on_postgresql
 from web.syncing import eventually
 from werkzeug.test import TestResponse
 
@@ -18,7 +20,7 @@ from remotejobs.hostkeys import HostKey as ShownKey
 from remoteweb import hostkeys
 from remoteweb.accounts import FIRST, Audit, HostKey
 from remoteweb.accounts import Account as Account_
-from remoteweb.database import db
+from remoteweb.database import Base, db
 from remoteweb.models import Server, Source
 from remoteweb.sync import requests
 from remoteweb.sync.worker import Worker
@@ -91,7 +93,13 @@ def at(sshd: Sshd, account: Account) -> str:
 
 
 def test_a_server_is_added_with_a_host_key_and_a_password(
-    app: Flask, sshd: Sshd, account: Account, worker: Worker, phone: Phone
+    app: Flask,
+    sshd: Sshd,
+    account: Account,
+    worker: Worker,
+    phone: Phone,
+    home: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with sshd.counting() as counted:
         phone.add(at(sshd, account))
@@ -112,6 +120,16 @@ def test_a_server_is_added_with_a_host_key_and_a_password(
     assert one(Server, app).asks
     page = phone.client.get("/servers").text
     assert "Signed out" in page and ">Sign in<" in page and "Waiting for" not in page
+    left = [path.read_bytes() for path in (home / ".local").rglob("*") if path.is_file()]
+    assert left or on_postgresql
+    with app.app_context(), db.engine.connect() as connection:
+        left += [
+            str(row).encode()
+            for table in Base.metadata.sorted_tables
+            for row in connection.execute(table.select())
+        ]
+    assert not any(account.password.encode() in text for text in left), "what was typed is stored nowhere"
+    assert account.password not in caplog.text and account.password not in page
 
 
 @pytest.fixture
