@@ -253,7 +253,7 @@ def test_a_database_that_is_away_for_a_while_does_not_end_the_worker(
         raise OperationalError("SELECT 1", {}, Exception("locked"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker.sources, "with_sources", away)
+        patch.setattr(worker.sources, "with_sources_of_everybody", away)
         eventually(lambda: bool(caplog.records))
         time.sleep(0.3)
     assert [record.message for record in caplog.records] == [

@@ -43,6 +43,7 @@ class Owner:
             source = rows.source(server, f"{APP}-{self.word}-{number}", error=self.word)
             for state in ("running", "failed", "queued", "unknown"):
                 self._job(source, state)
+            rows.job(source, f"{self.word}-{secrets.token_hex(4)}", "failed")  # with nothing asked of it yet
             begin_writing()
             db.session.add(run(server, "done", self.word))
             db.session.commit()
