@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, CDPSession, Page
-from web.signing_in import quick_hashes  # noqa: F401
+from web.signing_in import make, quick_hashes  # noqa: F401
 from web.test_access_browser import base  # noqa: F401
 from web.test_proof import grow_old
 
@@ -89,6 +89,7 @@ def test_without_javascript_or_under_a_number_the_password_is_what_is_offered(
     base: str,  # noqa: F811
     chromium: Browser,
 ) -> None:
+    make(app, "ada")
     for scripts, address in ((False, base), (True, base.replace("localhost", "127.0.0.1"))):
         context = chromium.new_context(java_script_enabled=scripts)
         page = context.new_page()
