@@ -79,7 +79,7 @@ def _write(session: Session) -> None:
     session.flush()
     link = update(Counter).where(Counter.name == "audit").returning(Counter.value)
     last = session.scalar(link.values(value=Counter.value + len(noted)))
-    assert last is not None, "the migration creates the counter of the audit log"  # noqa: S101
+    assert last is not None, "the migration creates the counter of the audit log"  # noqa: S101  for mypy
     first = last - len(noted) + 1
     digest = session.scalar(select(Audit.digest).where(Audit.id == first - 1)) or BEFORE_THE_FIRST
     for number, values in enumerate(noted, first):

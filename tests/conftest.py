@@ -11,6 +11,9 @@ from cluster.parts import base_folder, need, need_network
 from cluster.postgresql import PostgreSQL
 from cluster.slurm import Slurm
 from cluster.sshd import Sshd
+from known_secrets import nothing_secret_is_left, pytest_runtest_makereport, pytest_sessionstart
+
+__all__ = ["nothing_secret_is_left", "pytest_runtest_makereport", "pytest_sessionstart"]
 
 # In the background of a shell without job control Ctrl-C is ignored, and so it would be by all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

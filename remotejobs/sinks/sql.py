@@ -103,12 +103,12 @@ class _SQLSink(ABC):
         """First: whoever else stores waits here, and then finds another cursor than the one that it knows."""
         if since is None:
             done = self._execute(
-                f"INSERT INTO {CURSORS} (name, cursor) VALUES ({self.mark}, {self.mark}) ON CONFLICT DO NOTHING",  # noqa: S608
+                f"INSERT INTO {CURSORS} (name, cursor) VALUES ({self.mark}, {self.mark}) ON CONFLICT DO NOTHING",  # noqa: S608  constants
                 (self._name, cursor),
             )
         else:
             done = self._execute(
-                f"UPDATE {CURSORS} SET cursor = {self.mark} WHERE name = {self.mark} AND cursor = {self.mark}",  # noqa: S608
+                f"UPDATE {CURSORS} SET cursor = {self.mark} WHERE name = {self.mark} AND cursor = {self.mark}",  # noqa: S608  constants
                 (cursor, self._name, since),
             )
         if done.rowcount != 1:
@@ -118,7 +118,7 @@ class _SQLSink(ABC):
         others = ", ".join(f"{column} = excluded.{column}" for column in self._columns if column != self._key)
         # Names are checked and quoted, values are parameters.
         return (
-            f"INSERT INTO {self._table} ({', '.join(self._columns)}) "  # noqa: S608
+            f"INSERT INTO {self._table} ({', '.join(self._columns)}) "  # noqa: S608  checked names
             f"VALUES ({', '.join([self.mark] * len(self._columns))}) "
             f"ON CONFLICT ({self._key}) DO " + (f"UPDATE SET {others}" if others else "NOTHING")
         )

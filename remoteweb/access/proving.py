@@ -52,7 +52,7 @@ def _proved(how: str) -> AnyResponse:
     """Commits what the caller has begun."""
     begin_writing()
     session_id = viewer.current().session_id
-    assert session_id is not None, "a request has a session"  # noqa: S101
+    assert session_id is not None, "a request has a session"  # noqa: S101  for mypy
     secret = sessions.prove(session_id)
     throttle.refill(_key())
     audit.note("proved who it is", "", how)

@@ -27,7 +27,7 @@ class Limit:
 
     def __post_init__(self) -> None:
         # A bucket that has been swept counts as full: by then it is.
-        assert self.tries * self.every <= KEPT_SECONDS  # noqa: S101
+        assert self.tries * self.every <= KEPT_SECONDS  # noqa: S101  of our own constants
 
 
 ADDRESS = Limit(20, 60.0)  # sign-ins of any account from one address

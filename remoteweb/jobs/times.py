@@ -24,7 +24,7 @@ def clock(moment: float | None, kind: str = "at", of: str = "") -> Markup:
     said = duration(time.time() - moment) if kind == "since" else f"{at.day} {at:%b %H:%M} UTC"
     source = f' data-of="{of}"' if of else ""
     # Nothing in it comes from a server: two words of ours, and a number.
-    return Markup(f'<time class="{kind}" datetime="{at:%Y-%m-%dT%H:%M:%SZ}"{source}>{said}</time>')  # noqa: S704
+    return Markup(f'<time class="{kind}" datetime="{at:%Y-%m-%dT%H:%M:%SZ}"{source}>{said}</time>')  # noqa: S704  see above
 
 
 def duration(seconds: float | None) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.parts import Daemon, free_port, make_account, remove_account
+from known_secrets import known
 
 CONFIG = """\
 Port {port}
@@ -86,7 +87,7 @@ class Sshd:
     def account(self, shell: str = "/bin/bash", authorized_key: str | None = None) -> Account:
         """One more account. `authorized_key`: its line of authorized_keys, perhaps with options."""
         name = f"home-{len(self._accounts)}"
-        password = f"pass-{os.urandom(8).hex()}"
+        password = known(f"pass-{os.urandom(8).hex()}")
         account = Account(make_account(self.folder / name, shell, password), password, self.folder / name)
         self._accounts.append(account)
         keys = account.home / ".ssh" / "authorized_keys"

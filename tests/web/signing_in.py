@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from known_secrets import known
 from web.conftest import BROWSER
 from werkzeug.test import TestResponse
 
@@ -13,7 +14,7 @@ from remoteweb.access import passwords, people
 from remoteweb.accounts import Account
 from remoteweb.database import db
 
-PASSWORD = "four unlikely words here"
+PASSWORD = known("four unlikely words here")
 
 
 @pytest.fixture(autouse=True)

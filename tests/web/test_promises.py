@@ -320,3 +320,13 @@ def test_what_the_documents_of_security_refer_to_is_there() -> None:
         path = ROOT / name
         for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
             assert (path.parent / link).is_file(), (name, link)
+
+
+def test_each_exception_to_the_rules_of_safety_says_why() -> None:
+    exception = re.compile(r"# noqa: (?:\w+, )*S[0-9]+(.*)")
+    for path in [*SOURCES, *(ROOT / "migrations").glob("*.py")]:
+        for line in path.read_text().splitlines():
+            if found := exception.search(line):
+                assert re.search(r"[a-z]{2,}", found[1]), f"{path.name}: {line.strip()}"
+    settings = (ROOT / "pyproject.toml").read_text()
+    assert re.search(r'^select = .*"S"', settings, re.M) and 'exclude = ["migrations' not in settings

@@ -1,0 +1,82 @@
+"""The passwords, passphrases and tokens that the tests use: what was captured or left behind of a test must not hold one.
+
+Looked at: captured output and logs of each test, the databases and logs in its folder (of served processes, too), and what
+`ps` shows while tests run.
+"""
+
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KNOWN: set[str] = set()  # for as long as the tests run
+_tokens: set[str] = set()  # of this test
+_in_ps: list[str] = []
+LOOKED_AT = ("*.sqlite*", "*.log", "**/out", "**/err", "**/remoteweb.sqlite*", "**/*.log")
+# Whose random words let somebody in. (An account's handle is random as well, and no secret.)
+MAKERS = ("remoteweb.access.sessions", "remoteweb.access.entry")
+_real_token = secrets.token_urlsafe
+
+
+def known(secret: str) -> str:
+    """Notes it, and gives it back."""
+    KNOWN.add(secret)
+    return secret
+
+
+def _noted_token(nbytes: int | None = None) -> str:
+    token = _real_token(nbytes)
+    if sys._getframe(1).f_globals.get("__name__") in MAKERS:
+        _tokens.add(token)
+    return token
+
+
+secrets.token_urlsafe = _noted_token
+
+
+def found_in(content: bytes, among: set[str]) -> list[str]:
+    return sorted(secret for secret in among if secret.encode() in content)
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_left(tmp_path: Path) -> Iterator[None]:
+    _tokens.clear()
+    yield
+    # A printed link is for whoever started the program: tokens of it may stand in its output, and nowhere else.
+    for path in {path for pattern in LOOKED_AT for path in tmp_path.glob(pattern) if path.is_file()}:
+        is_output = path.name == "out"
+        found = found_in(path.read_bytes(), KNOWN if is_output else KNOWN | _tokens)
+        assert found == [], f"{path} holds a secret"
+    seen = [_in_ps.pop() for _ in list(_in_ps)]
+    assert seen == [], "the list of processes shows a secret"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
+    outcome: Any = yield
+    report = outcome.get_result()
+    said = "\n".join(content for _, content in report.sections)
+    if report.when == "teardown" and report.passed and (found := found_in(said.encode(), KNOWN | _tokens)):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: its output or its log holds a secret: {found}"
+
+
+def _watch_processes() -> None:
+    while True:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes()
+            except OSError:
+                continue
+            if found_in(line, KNOWN):
+                _in_ps.append(line.decode(errors="replace"))
+        time.sleep(0.5)
+
+
+def pytest_sessionstart() -> None:
+    threading.Thread(target=_watch_processes, name="ps", daemon=True).start()
