@@ -93,9 +93,8 @@ class Owner:
             Event(job_id=job.id, seen_at=time.time(), state="unknown", raw=self.word, evidence=self.word)
         )
         db.session.commit()
-        if state in ("running", "failed"):
-            kind = "cancel" if state == "running" else "resubmit"
-            actions.ask(job, kind, secrets.token_hex(8), job.revision)
+        if state == "running":
+            actions.ask(job, "cancel", secrets.token_hex(8), job.revision)
 
     def is_bare(self) -> bool:
         with self.app.app_context():
