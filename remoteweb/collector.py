@@ -12,7 +12,7 @@ from flask import current_app
 from sqlalchemy.exc import DBAPIError
 
 from remotejobs.answer import Answer
-from remotejobs.errors import LoginError, RemoteJobsError, ServerProblem
+from remotejobs.errors import HostKeyUnknown, LoginError, RemoteJobsError, ServerProblem
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
 from remoteweb import answers, changes, cleaning, confirming, leases, outcomes, runs, sending, trouble
@@ -26,6 +26,8 @@ from remoteweb.untrusted import line
 
 TIMEOUT_SECONDS = 90.0
 _NOT_WRITTEN = "How a sync ended could not be written down; its lease runs out by itself."
+
+_ACCEPT_IT = "“Sign in” on the page Servers shows it, to be compared and accepted; or do it on a terminal."
 
 ShellFactory = Callable[[Server], Shell]
 
@@ -200,6 +202,8 @@ def _told_to_the_log() -> Iterator[None]:
 
 
 def _in_words(error: BaseException) -> str:
+    if isinstance(error, HostKeyUnknown):
+        return line(f"{str(error).partition('). ')[0]}). {_ACCEPT_IT}", 600)
     if isinstance(error, RemoteJobsError):
         return line(error, 600)
     if isinstance(error, DBAPIError):

@@ -1,6 +1,7 @@
 """A server is added on a page: its host key is compared, what it asks is answered, and its jobs are in the list."""
 
 import base64
+import contextlib
 import re
 import time
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ import pytest
 from cluster.sshd import Account, Sshd
 from flask import Flask
 from flask.testing import FlaskClient
+from web import people
 from web.conftest import on_postgresql
 from web.syncing import eventually
 from werkzeug.test import TestResponse
 
+from remotejobs.errors import LoginRefused
 from remotejobs.hostkeys import HostKey as ShownKey
-from remoteweb import hostkeys
+from remoteweb import connect, hostkeys
 from remoteweb.accounts import FIRST, Audit, HostKey
 from remoteweb.accounts import Account as Account_
 from remoteweb.database import Base, db
@@ -331,3 +334,25 @@ def test_a_poll_gets_nothing_until_something_moves(app: Flask, phone: Phone) -> 
     assert phone.client.get(watched, headers=htmx).status_code == 204
     phone.press("give-up")
     assert "Given up" in phone.client.get(watched, headers=htmx).text
+
+
+@pytest.mark.parametrize("role", ["administrator", "user"])
+def test_the_keys_of_whoever_runs_the_program_open_the_servers_of_administrators_alone(
+    app: Flask, sshd: Sshd, account: Account, home: Path, role: str
+) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "id_ed25519").write_bytes(sshd.key.read_bytes())
+    person = people.account(app, "ada", role)
+    with app.app_context():
+        line = f"[{sshd.host}]:{sshd.port} {sshd.host_key}"
+        hostkeys.accept(person, line, "ada")
+        db.session.commit()
+        server = Server(
+            owner_id=person, user=account.user, host=sshd.host, port=sshd.port, key_files="[]", way=""
+        )
+        with contextlib.closing(connect.unattended(server)) as shell:
+            if role == "administrator":
+                assert shell.run("echo in").stdout.read() == b"in\n"
+            else:
+                with pytest.raises(LoginRefused, match="did not let us in"):
+                    shell.run("echo in")
