@@ -39,8 +39,11 @@ class Served:
         self.port, self.out, self.err = port, folder / "out", folder / "err"
         self.process = self._start(["serve", "--port", str(port)], folder, {})
 
-    def _start(self, command: list[str], folder: Path, more: dict[str, str]) -> "subprocess.Popen[bytes]":
-        with self.out.open("ab") as out, self.err.open("ab") as err:
+    def _start(
+        self, command: list[str], folder: Path, more: dict[str, str], of: str = ""
+    ) -> "subprocess.Popen[bytes]":
+        out_path, err_path = (path.with_name(path.name + of) for path in (self.out, self.err))
+        with out_path.open("ab") as out, err_path.open("ab") as err:
             return subprocess.Popen(
                 [sys.executable, "-m", "remoteweb", *command],
                 cwd=folder,
@@ -115,7 +118,7 @@ class ServedApart(Served):
             "REMOTEWEB_TRUSTED_PROXIES": "1",
         }
         self.process = self._start(["web", "--socket", str(self.path)], folder, self.settings)
-        self.worker = self._start(["sync-worker"], folder, self.settings)
+        self.worker = self._start(["sync-worker"], folder, self.settings, ".worker")
 
     def until_ready(self) -> str:
         wait_until(
@@ -139,7 +142,7 @@ class ServedApart(Served):
         if self.worker.poll() is None:
             self.worker.terminate()
             self.worker.wait()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def serve_somehow(folder: Path, port: int) -> Served:
