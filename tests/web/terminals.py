@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from web.forked import Forge
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "remoteweb"]
 
@@ -19,8 +21,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "COLUMNS": "200"}
 
 
+_forges: list[Forge] = []
+
+
 def run(*arguments: str, given: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Without a terminal, as cron does."""
+    here, cwd = environment(), cwd or Path(os.environ["HOME"])
+    if not _forges:
+        _forges.append(Forge(here))
+    if _forges[0].serves(here):
+        return _forges[0].run(list(arguments), here, cwd, given, 90.0)
     return subprocess.run(
         [*COMMAND, *arguments],
         input=given,
@@ -28,8 +38,8 @@ def run(*arguments: str, given: str = "", cwd: Path | None = None) -> subprocess
         text=True,
         timeout=90,
         check=False,
-        cwd=cwd or Path(os.environ["HOME"]),
-        env=environment(),
+        cwd=cwd,
+        env=here,
         start_new_session=True,
     )
 

@@ -163,6 +163,7 @@ READING = [["sources"], ["jobs"], ["forget-source", APP], ["update-database"]]
 def test_a_file_that_is_no_database_is_a_sentence(home: Path, command: list[str]) -> None:
     file = state_folder() / "remoteweb.sqlite"
     file.write_bytes(b"this is no database" * 1000)
+    file.chmod(0o600)
     ended = run(*command)
     assert ended.returncode == 1 and ended.stdout == ""
     assert ended.stderr == f"Error: The database {file} cannot be used: file is not a database.\n"
