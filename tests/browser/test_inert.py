@@ -215,7 +215,7 @@ def test_in_notes_and_messages(
     if scripts:
         expect(page.locator(".toast span")).to_contain_text("Cancelling </script><script>pwned=1")
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise RemoteJobsError(hostile.ALL)
 
     monkeypatch.setattr(actions, "ask", refuse)

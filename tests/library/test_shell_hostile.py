@@ -220,7 +220,7 @@ def test_fifty_logins_that_fail_leave_nothing(sshd: Sshd, tmp_path: Path) -> Non
             )
             with pytest.raises(LoginError, match=r"did not let us in|is not known"):
                 shell.run("true")
-        assert (process.num_fds(), len(process.children())) == (files, children)
+        assert process.num_fds() <= files and len(process.children()) <= children
 
 
 # ---- a connection that is held ----

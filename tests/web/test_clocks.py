@@ -60,6 +60,7 @@ def servers(app: Flask, sshds: dict[str, Sshd], home: Path) -> Iterator[dict[str
             sources.server(account.user, sshd.host, sshd.port)
         shutil.copy(sshds["fast"].key, folder / "id_ed25519")
         (folder / "id_ed25519").chmod(0o600)
+        db.session.rollback()  # what is read from here on is what is there then
         yield where
 
 

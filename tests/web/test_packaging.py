@@ -146,7 +146,7 @@ def test_an_installed_one_makes_its_database_and_serves_a_page(installed: Instal
 
 def test_the_wheel_holds_every_file_that_is_used_and_none_that_is_not(wheel: Path, source: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {"wsgi.py"}
+    wanted = {"wsgi.py", "remoteweb/access/common_passwords.txt"}
     for path in source.rglob("*"):
         name = path.relative_to(source)
         if path.is_file() and name.parts[0] in ("static", "templates", "migrations"):

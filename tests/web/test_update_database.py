@@ -389,7 +389,10 @@ def test_on_a_terminal_it_asks_about_the_key_and_keeps_it(keys: Sshd, home: Path
     assert rows("SELECT type || ' ' || key, accepted_by, owner_id FROM host_key") == [
         (keys.host_key, "admin", 1)
     ]
-    assert rows("SELECT what, detail FROM audit") == [("accepted a host key", "on a terminal")]
+    assert rows("SELECT what, detail FROM audit") == [
+        ("accepted a host key", "on a terminal"),
+        ("added the source", "on 127.0.0.1"),
+    ]
     assert not (database.parent / "known_hosts").exists()
     no_interval()
     assert run("update-database").returncode == 0, "from now on cron knows it too"
