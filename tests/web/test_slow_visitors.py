@@ -116,7 +116,8 @@ TOO_MUCH = {
     "a long address": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 414}),
     "many headers": (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 200 + b"\r\n", {400, 431}),
     "a long header": (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20000 + b"\r\n\r\n", {400, 431}),
-    "headers without an end": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20000, {431}),
+    # Who still sends when the answer comes may be cut off before it is read.
+    "headers without an end": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20000, {431, None}),
     "a large body": (FORM + b"Content-Length: %d\r\n\r\n" % (LARGEST + 1), {413}),
     "a huge length": (FORM + b"Content-Length: 99999999999999999\r\n\r\n", {413}),
     "a body in chunks": (FORM + b"Transfer-Encoding: chunked\r\n\r\n5\r\nname=\r\n0\r\n\r\n", {411}),
@@ -151,7 +152,7 @@ def test_too_much_and_nonsense_are_refused_and_harm_nothing(serving: Served, wha
     began = time.monotonic()
     answer = told(serving, sent)
     status = re.match(rb"HTTP/1\.[01] ([0-9]{3})", answer)
-    assert status and int(status[1]) in statuses, answer[:300]
+    assert (int(status[1]) if status else None) in statuses, answer[:300]
     assert time.monotonic() - began < 8
     assert serving.get("/healthz").status == 200
 
