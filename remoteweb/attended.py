@@ -42,14 +42,13 @@ def sync(target: Target, password: str | None, timeout: float, bar: terminal.Bar
                 ignore_interval=again,  # to type took longer than that, and it is still the same try
                 timeout=timeout,
             )
-            _note_new(target, known)
-            return result
         except LoginRefused:
             bar.close()
             if person is None or person.gave_up or password is not None:
                 raise
             password, again = _ask(target), True
         else:
+            _note_new(target, known)
             if person is not None:
                 sources.set_asks(target.server_id, person.was_needed or password is not None)
             return result

@@ -434,6 +434,26 @@ def test_of_a_known_login_only_the_password_is_asked(keys: Sshd, home: Path) -> 
     assert "User name" not in terminal.shown
 
 
+def test_what_a_person_typed_something_for_is_not_tried_without_one(keys: Sshd, home: Path) -> None:
+    (home / ".ssh" / "id_ed25519").unlink()
+    terminal = Terminal("update-database", APP, keys.destination)
+    terminal.expect("User name")
+    terminal.type("\n")
+    terminal.expect("Password of")
+    terminal.type(f"{keys.password}\n")
+    assert terminal.end() == 0, terminal.shown
+    no_interval()
+    with keys.counting() as counted:
+        ended = run("update-database")
+    assert ended.returncode == 3 and "Sign in on the page Servers" in ended.stderr
+    assert counted.connections == 0, "a refused login counts towards a ban"
+    shutil.copy(keys.key, home / ".ssh" / "id_ed25519")
+    terminal = Terminal("update-database")
+    assert terminal.end() == 0, terminal.shown
+    no_interval()
+    assert run("update-database").returncode == 0, "a key lets in now"
+
+
 def test_a_folder_that_is_not_there_yet_is_said(invoke: Callable[..., Result], home: Path) -> None:
     assert "no folder ~/.nothing-yet there" in invoke("nothing-yet").stdout
     assert not (home / ".nothing-yet").exists()
