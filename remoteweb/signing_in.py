@@ -108,7 +108,7 @@ class SigningIn:
         db.session.execute(db.update(Server).where(Server.id == server_id).values(**values))
         if login.app:
             where = f"{login.user}@{login.host}:{login.port}"
-            audit.note("added a server", where, login.app, who=login.asked_by)
+            audit.note("added a server", where, login.app)
         db.session.commit()
         if self._asker.was_needed and login.keep_seconds and self._shell is not None:
             shell, self._shell = self._shell, None

@@ -121,6 +121,9 @@ def test_a_server_is_added_with_a_host_key_and_a_password(
     source = one(Source, app)
     assert source.app == APP and source.confirmed_at
     assert one(Server, app).asks
+    with app.app_context():
+        added = db.session.scalars(db.select(Audit).where(Audit.what == "added a server")).one()
+        assert (added.who, added.account_id) == ("admin", FIRST), "its owner finds it in the log"
     page = phone.client.get("/servers").text
     assert "Signed out" in page and ">Sign in<" in page and "Waiting for" not in page
     left = [path.read_bytes() for path in (home / ".local").rglob("*") if path.is_file()]
