@@ -89,8 +89,9 @@ def set_password(account: Account, password: str, keep_session: int | None = Non
 
 
 def remove_password(account: Account, keep_session: int | None = None) -> None:
+    """With it goes the code that is asked for beside it: a recovery code then lets in alone."""
     begin_writing()
-    account.password = ""
+    account.password, account.totp = "", ""
     sessions.end_all(account.id, but=keep_session)
     audit.note("removed the password of", account.name)
     db.session.commit()
