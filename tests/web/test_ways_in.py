@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from flask import Flask
 from flask.testing import FlaskClient
 from web.signing_in import PASSWORD, browser, is_in, make, quick_hashes, said, sign_in  # noqa: F401
+from web.terminals import ROOT
 
-from remoteweb.access import proof, totp
-from remoteweb.accounts import Account, RecoveryCode, Session
+from remoteweb.access import proof, sessions, totp
+from remoteweb.accounts import Account, Passkey, RecoveryCode, Session
 from remoteweb.database import db
 
 CHANGES = [
@@ -226,6 +227,22 @@ def test_where_two_are_asked_for_a_recovery_code_is_one_of_them(app: Flask, ada:
     assert with_code(browser(app), half(app, browser(app)), code) == 401
 
 
+def test_a_recovery_code_lets_in_alone_once_the_password_is_gone_and_its_code_with_it(
+    app: Flask, ada: FlaskClient
+) -> None:
+    add_code(app, ada)
+    code = recovery_codes(ada)[0]
+    with app.app_context():
+        passkey = Passkey(
+            account_id=1, host="localhost", credential_id="x", public_key="x", created_at=time.time()
+        )
+        db.session.add(passkey)
+        db.session.commit()
+    assert ada.post("/account/password/remove").status_code == 303
+    assert "10 left" in ada.get("/account").text
+    assert sign_in(browser(app), "ada", code).headers.get("Location") == "/"
+
+
 def test_new_recovery_codes_take_the_place_of_the_old_ones(app: Flask, ada: FlaskClient) -> None:
     old = recovery_codes(ada)
     recovery_codes(ada)
@@ -285,10 +302,19 @@ def test_a_look_is_noted_every_few_minutes_and_a_poll_never(
 
     with app.app_context():
         now = db.session.scalars(db.select(Session.seen_at)).one()
-    for later, path, noted in ((290, "/", 0), (310, "/changes", 0), (310, "/sync", 0), (320, "/", 320)):
+    polls = [(310, path, 0) for path in ("/changes", "/sync", "/jobs/1/changes", "/servers/logins/1/watch")]
+    for later, path, noted in ((290, "/", 0), *polls, (320, "/", 320)):
         monkeypatch.setattr(time, "time", lambda later=later: now + later)
         ada.get(path, headers={"HX-Request": "true"} if path == "/sync" else {})
         assert seen() == noted, path
+
+
+def test_what_a_page_asks_by_itself_is_known_as_a_poll() -> None:
+    templates = [path.read_text() for path in (ROOT / "templates").rglob("*.html")]
+    asked = re.compile(r"""hx-get="{{ url_for\('([\w.]+)'[^"]*"(?:{%[^%]*%})? hx-trigger="every """)
+    polled = [endpoint for text in templates for endpoint in asked.findall(text)]
+    assert len(polled) == sum(text.count('hx-trigger="every') for text in templates)
+    assert set(polled) == sessions.POLLS
 
 
 @pytest.mark.sqlite
