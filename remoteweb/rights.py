@@ -1,8 +1,8 @@
 """What a guest reaches: a list, so that what is added later is closed to guests until somebody writes it here.
 
 Whose things an account sees is asked by every query (remoteweb/jobs/queries.py, remoteweb/sources.py). A guest sees those
-of one account, and only looks: no sync, no action, no pause; and of a job neither its script nor its commands, since a
-command line holds the same paths, tokens and values of the environment as the script that it stands in.
+of one account, and only looks: no sync, no action, no pause; and of a job neither its script nor its commands nor the free
+options of the scheduler, since these hold the same paths, tokens and values of the environment as the script does.
 """
 
 from flask import Flask, request

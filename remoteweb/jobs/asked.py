@@ -16,8 +16,9 @@ RESOURCES = {
     "partition": "Partition",
     "account": "Account",
     "qos": "QOS",
-    "extra": "Also",
 }
+# Any options of the scheduler, as they were typed: values of the environment too (`--export`).
+FREE = {"extra": "Also"}
 
 
 def document(text: str) -> dict[str, Any]:
@@ -28,13 +29,17 @@ def document(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def resources(job: Job, settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """Title and value of each resource, with the partition that it got where it asked for none."""
+def resources(job: Job, settings: dict[str, Any], *, looks_only: bool) -> list[tuple[str, str]]:
+    """Title and value of each resource, with the partition that it got where it asked for none.
+
+    Who `looks_only` is not shown the free options.
+    """
     options = settings.get("options")
     given = dict(options) if isinstance(options, dict) else {}
     given.setdefault("walltime", job.limit)
     given.setdefault("partition", job.partition)
-    return [(title, _said(name, given[name])) for name, title in RESOURCES.items() if given.get(name)]
+    titles = RESOURCES if looks_only else RESOURCES | FREE
+    return [(title, _said(name, given[name])) for name, title in titles.items() if given.get(name)]
 
 
 def _said(name: str, value: object) -> str:

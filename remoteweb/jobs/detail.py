@@ -68,7 +68,7 @@ def shown_job(job: Job, tag: str) -> Shown:
         failure=words.failure(job),
         actions=actions,
         steps=history(job, queries.events(job), actions),
-        resources=asked.resources(job, settings),
+        resources=asked.resources(job, settings, looks_only=looks_only),
         commands="" if looks_only else asked.commands(settings),
         script="" if looks_only else str(settings.get("script") or ""),
         runs=runs,

@@ -176,11 +176,12 @@ def test_a_guest_is_shown_no_button_no_script_and_no_command(two: Two, client: F
         "command": "./run --token canary",
         "script": "#!/bin/sh\ncanary",
         "environment": {"KEY": "canary"},
+        "options": {"cores": 4, "extra": ["--export=ALL,TOKEN=canary"]},
     }
     with two.app.app_context():
         rows.change(db.session.get_one(Job, two.ours), settings=json.dumps(secret), state="failed")
     page = f"/jobs/{two.ours}"
-    assert client.get(page).text.count("canary") >= 3
+    assert client.get(page).text.count("canary") >= 4
     for path in ("/", page, "/servers", f"{page}/changes"):
         for headers in ({}, POLL):
             text = two.guest.get(path, headers=headers).text
