@@ -305,6 +305,7 @@ def _logins():
         sa.Column("key_server", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,  # no number twice
     )
     is_open = sa.text("ended_at IS NULL")
     op.create_index(

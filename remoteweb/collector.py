@@ -19,7 +19,7 @@ from remoteweb import answers, changes, cleaning, confirming, leases, outcomes, 
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Lease, LeaseLost, TooSoon
 from remoteweb.models import Server, Source
-from remoteweb.runs import Listener, Progress, SourceResult
+from remoteweb.runs import Listener, Progress, SourceResult, Unwanted
 from remoteweb.sources import SourceGone
 from remoteweb.syncs import Sync, SyncResult
 from remoteweb.untrusted import line
@@ -181,7 +181,7 @@ def _end_badly(sync: Sync, error: BaseException) -> None:
     if (
         is_ours
         and isinstance(error, Exception)
-        and not isinstance(error, LeaseLost | SourceGone | DBAPIError)
+        and not isinstance(error, LeaseLost | SourceGone | Unwanted | DBAPIError)
     ):
         trouble.note(sync.lease, sentence, is_login=isinstance(error, LoginError))
     leases.drop(sync.lease)

@@ -208,6 +208,13 @@ def move(login_id: int, holder: str, state: str, **values: object) -> bool:
     return is_ours
 
 
+def note_too_late(login_id: int, holder: str, sentence: str) -> None:
+    """By its worker: what it had done before its row ended otherwise. In the caller's transaction."""
+    ended = db.update(Login).where(Login.id == login_id, Login.holder == holder)
+    ended = ended.where(Login.state.in_((ENDED, FAILED)))
+    db.session.execute(ended.values(sentence=sentence, changed_at=time.time()))
+
+
 def ask(login_id: int, holder: str, question: Question) -> bool:
     """By its worker: the page shows this until the login moves on. A transaction of its own."""
     begin_writing()

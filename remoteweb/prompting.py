@@ -38,7 +38,8 @@ class Asker:
             if not prompt.questions:
                 return ()  # it stays on the page until the login moves on: the server waits for an approval
             typed = self._wait(answers, time.monotonic() + prompt.seconds - MARGIN_SECONDS)
-        self._hide()
+        if not self._hide():
+            return None
         return typed if typed is not None and len(typed) == len(prompt.questions) else None
 
     def _wait(self, answers: "queue.SimpleQueue[list[str]]", until: float) -> list[str] | None:
@@ -70,6 +71,7 @@ class Asker:
         with self._app.app_context():
             return logins.ask(self._login_id, self._holder, question)
 
-    def _hide(self) -> None:
+    def _hide(self) -> bool:
+        """False: it was given up meanwhile."""
         with self._app.app_context():
-            logins.move(self._login_id, self._holder, CONNECTING)
+            return logins.move(self._login_id, self._holder, CONNECTING)

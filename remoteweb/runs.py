@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import msgspec
 
+from remotejobs.errors import RemoteJobsError
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Lease
 from remoteweb.models import Server, SyncRun
@@ -57,8 +58,12 @@ class SourceResult:
 
 
 # What hears of the progress besides the row: the command's bar. It gets the stage, the count done and the
-# total.
+# total. What it raises ends the sync.
 Listener = Callable[[str, int, int | None], None]
+
+
+class Unwanted(RemoteJobsError):
+    """By a listener: nobody wants this sync any more, which is no trouble of the server."""
 
 
 class Progress:

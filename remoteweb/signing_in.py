@@ -14,13 +14,22 @@ from remoteweb.kept import KeptConnections, Lent
 from remoteweb.leases import Busy
 from remoteweb.models import Server
 from remoteweb.prompting import Asker
+from remoteweb.runs import Unwanted
 from remoteweb.untrusted import line
 from remoteweb.ways import DONE, FAILED, HOST_KEY, SYNCING, Login
 
 # Another sync of that server may be on: it ends, or is over after so long.
 BUSY_SECONDS = 100.0
 BUSY_AGAIN_SECONDS = 1.0
+TOO_LATE = "It ended too late to stop anything: all had been read already. {}"
 NOT_FORESEEN = "An error that is not foreseen ended it ({}); the log says where."
+
+
+class GivenUp(Unwanted):
+    """The person wants it no more, or its row says that it has ended for another reason."""
+
+    def __init__(self) -> None:
+        super().__init__("The login was given up.")
 
 
 class SigningIn:
@@ -31,6 +40,7 @@ class SigningIn:
         self._app, self._kept = app, kept
         self._asker = Asker(app, login_id, self.holder, listener)
         self._shell: SSHShell | None = None
+        self._stage = ""
 
     def run(self) -> None:
         if not logins.take(self.login_id, self.holder):
@@ -55,7 +65,7 @@ class SigningIn:
             server_id = sources.server(login.user, login.host, login.port).id
             try:
                 result = self._sync(login, server_id)
-                self._signed_in(login, server_id)
+                self._signed_in(login, server_id, result)
                 return DONE, {"sentence": line(result, 600)}
             finally:
                 db.session.rollback()
@@ -95,12 +105,21 @@ class SigningIn:
         return shell
 
     def _hear(self, stage: str, _done: int, _total: int | None) -> None:
-        if stage == "reading":
-            with self._app.app_context():
-                logins.move(self.login_id, self.holder, SYNCING)
+        """Each stage once: it comes here with each piece of the answer. Raises GivenUp, while nothing is stored yet."""
+        if stage == self._stage:
+            return
+        self._stage = stage
+        with self._app.app_context():
+            if stage == "reading":
+                is_wanted = logins.move(self.login_id, self.holder, SYNCING)
+            else:
+                is_wanted = logins.is_still(self.login_id, self.holder)
+        if not is_wanted:
+            raise GivenUp
 
-    def _signed_in(self, login: Login, server_id: int) -> None:
+    def _signed_in(self, login: Login, server_id: int, result: str) -> None:
         """What was learned on the way, and the open connection, if it is to be kept."""
+        is_wanted = logins.is_still(self.login_id, self.holder)
         begin_writing()
         values = {"way": login.way, "asks": self._asker.was_needed}
         if self._asker.was_needed:
@@ -109,7 +128,9 @@ class SigningIn:
         if login.app:
             where = f"{login.user}@{login.host}:{login.port}"
             audit.note("added a server", where, login.app)
+        if not is_wanted:
+            logins.note_too_late(self.login_id, self.holder, line(TOO_LATE.format(result), 600))
         db.session.commit()
-        if self._asker.was_needed and login.keep_seconds and self._shell is not None:
+        if is_wanted and self._asker.was_needed and login.keep_seconds and self._shell is not None:
             shell, self._shell = self._shell, None
             self._kept.keep(server_id, shell, time.time() + login.keep_seconds)

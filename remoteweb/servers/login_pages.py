@@ -41,7 +41,6 @@ WORDS = {
     CONNECTING: "Connecting.",
     SYNCING: "Signed in. Reading its jobs.",
     HOST_KEY: "Waits for you to compare the host key.",
-    ENDED: "Given up.",
 }
 ASKS = {
     "code": "Waits for your code.",

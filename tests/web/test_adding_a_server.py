@@ -20,14 +20,17 @@ from werkzeug.test import TestResponse
 
 from remotejobs.errors import LoginRefused
 from remotejobs.hostkeys import HostKey as ShownKey
-from remoteweb import connect, hostkeys
+from remotejobs.output import Output
+from remoteweb import connect, hostkeys, logins, signing_in
 from remoteweb.accounts import FIRST, Audit, HostKey
 from remoteweb.accounts import Account as Account_
 from remoteweb.database import Base, db
+from remoteweb.handover import Listener, folder_of
+from remoteweb.kept import KeptConnections, Lent
 from remoteweb.models import Server, Source
 from remoteweb.sync import requests
 from remoteweb.sync.worker import Worker
-from remoteweb.ways import Login, Question
+from remoteweb.ways import SYNCING, Login, Question
 
 APP = "remoteJobs-vistrails"
 
@@ -359,3 +362,61 @@ def test_the_keys_of_whoever_runs_the_program_open_the_servers_of_administrators
             else:
                 with pytest.raises(LoginRefused, match="did not let us in"):
                     shell.run("echo in")
+
+
+def test_no_login_has_the_number_of_one_before_it(phone: Phone) -> None:
+    phone.add("me@alps.example.org")
+    before = phone.address
+    phone.press("give-up")
+    phone.add("me@alps.example.org")
+    assert phone.address != before, "its thread may still run, and would write into this one"
+
+
+@pytest.fixture
+def let_in_by_key(sshd: Sshd, known: None, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "id_ed25519").write_bytes(sshd.key.read_bytes())
+
+
+@pytest.mark.parametrize("when", ["while it connects", "while it reads"])
+def test_what_is_given_up_adds_nothing(
+    app: Flask,
+    sshd: Sshd,
+    account: Account,
+    let_in_by_key: None,
+    worker: Worker,
+    phone: Phone,
+    when: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[str] = []
+
+    class Slow(Lent):
+        """The person taps while this is on its way."""
+
+        def run(self, *arguments: Any, **options: Any) -> Output:
+            if when == "while it reads":
+                output = super().run(*arguments, **options)
+                phone.press("give-up")
+                return output
+            phone.press("give-up")
+            return super().run(*arguments, **options)
+
+        def close(self) -> None:
+            ended.append(when)
+
+    monkeypatch.setattr(signing_in, "Lent", Slow)
+    phone.add(at(sshd, account))
+    eventually(lambda: bool(ended) and not any(one.is_alive() for one in worker._logins._threads))
+    with app.app_context():
+        assert [db.session.scalars(db.select(model)).all() for model in (Server, Source)] == [[], []]
+    assert "Given up" in phone.client.get(phone.address).text
+
+
+def test_each_piece_of_an_answer_is_no_write(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[str] = []
+    login = signing_in.SigningIn(app, 1, Listener(folder_of(app)), KeptConnections("here:1:x"))
+    monkeypatch.setattr(logins, "move", lambda _login, _holder, state: not moved.append(state))
+    for _ in range(100):
+        login._hear("reading", 0, None)
+    assert moved == [SYNCING]
