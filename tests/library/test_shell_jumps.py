@@ -326,7 +326,7 @@ def test_closing_leaves_no_hop_open(servers: list[Sshd]) -> None:
         assert all(sessions)
         shell.close()
     wait_until(lambda: not any(map(sessions_of, servers)), "the servers' processes to end", 5)
-    assert process.num_fds() == files
+    assert process.num_fds() <= files
 
 
 def sessions_of(server: Sshd) -> int:
@@ -350,7 +350,7 @@ def test_a_login_that_is_refused_at_any_hop_leaves_nothing(
         with pytest.raises(LoginRefused, match=f"{servers[at].user}.*stranger"):
             shell.run("true")
         assert shell.connections == 1
-    assert process.num_fds() == files
+    assert process.num_fds() <= files
     wait_until(lambda: not any(map(sessions_of, servers)), "the servers' processes to end", 5)
 
 
