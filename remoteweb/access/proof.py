@@ -1,7 +1,7 @@
 """A fresh proof of identity: what is hard to take back is done only by who has just shown that it is the person.
 
-A session's cookie may have been copied, or a phone lent; so before a server is added, a host key accepted, something
-exported or a way in changed, the person proves it once more, and for a quarter of an hour.
+A session's cookie may have been copied, or a phone lent; so before a server is added, a host key accepted or
+a way in changed, the person proves it once more, and for a quarter of an hour.
 
     @bp.post("/servers")
     @proof.required
