@@ -1,9 +1,20 @@
 """The tables of who may come in, and of what was done by whom. Times are seconds since 1970, UTC (REAL), by our clock."""
 
-from sqlalchemy import Float, ForeignKey, Index, Text, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    ForeignKey,
+    Index,
+    Text,
+    UniqueConstraint,
+    and_,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
-from remoteweb.database import Model
+from remoteweb.database import Model, db
 
 FIRST = 1  # the account that every database has: an administrator, whose the things made on a terminal are
 ADMINISTRATOR, USER, GUEST = "administrator", "user", "guest"
@@ -31,6 +42,21 @@ class Account(Model):
     def sees(self) -> int:
         """The account whose servers and jobs it sees."""
         return self.guest_of if self.guest_of is not None else self.id
+
+    @property
+    def is_shut_out(self) -> bool:
+        """It was disabled, or the one that it is a guest of."""
+        owner = None if self.guest_of is None else db.session.get(Account, self.guest_of)
+        return self.disabled_at is not None or (owner is not None and owner.disabled_at is not None)
+
+
+def comes_in() -> ColumnElement[bool]:
+    """Of an account, in a query: it is not shut out."""
+    owner = aliased(Account)
+    is_open = select(owner.id).where(owner.id == func.coalesce(Account.guest_of, Account.id))
+    return and_(
+        Account.disabled_at.is_(None), is_open.where(owner.disabled_at.is_(None)).correlate(Account).exists()
+    )
 
 
 class Passkey(Model):

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from remotejobs.errors import RemoteJobsError
 from remoteweb import audit, changes
 from remoteweb.database import begin_writing, db
-from remoteweb.models import Action, Job, Source
+from remoteweb.models import Action, Job, Server, Source
 
 UNDO_SECONDS = 6.0
 OPEN = ("waiting", "sending", "unknown")
@@ -72,6 +72,18 @@ def withdraw(action: Action) -> bool:
         audit.note("took back", *_named(action))
     db.session.commit()
     return taken_back is not None
+
+
+def withdraw_all(owner_id: int, sentence: str) -> None:
+    """All that waits at the servers of this account, in the caller's transaction."""
+    begin_writing()
+    waiting = db.select(Action.id).join(Source, Source.id == Action.source_id).join(Server)
+    ids = db.session.scalars(waiting.where(Server.owner_id == owner_id, Action.state == "waiting")).all()
+    taken_back = [action for action in load(ids) if action.state == "waiting"]  # else a sync was quicker
+    for action in taken_back:
+        end(action, "withdrawn", sentence)
+    db.session.flush()
+    changes.publish([shown(action) for action in taken_back])
 
 
 def send_now(action: Action) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from remotejobs.errors import RemoteJobsError
 from remotejobs.records import app_name
 from remoteweb import audit, changes, leases, viewer
-from remoteweb.accounts import FIRST
+from remoteweb.accounts import FIRST, Account
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Job, Server, Source
 
@@ -167,8 +167,9 @@ def with_sources() -> list[Server]:
 
 
 def with_sources_of_everybody() -> list[Server]:
-    """The same, whosever they are: for the worker."""
-    return list(db.session.scalars(_with_sources()))
+    """The same, whosever they are: for the worker. For an account that is shut out nothing goes on."""
+    query = _with_sources().join(Account, Account.id == Server.owner_id).where(Account.disabled_at.is_(None))
+    return list(db.session.scalars(query))
 
 
 def _with_sources() -> Select[Server]:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, select
 
 from remoteweb import audit
 from remoteweb.access.sessions import digest
-from remoteweb.accounts import FIRST, Account, Entry
+from remoteweb.accounts import FIRST, Account, Entry, comes_in
 from remoteweb.database import begin_writing, db
 
 LINK_SECONDS = 3600.0
@@ -62,7 +62,7 @@ def of(kind: str, token: str) -> Account | None:
     query = (
         select(Account).join(Entry, Entry.account_id == Account.id).where(*_good(kind, token, time.time()))
     )
-    return db.session.scalar(query.where(Account.disabled_at.is_(None)))
+    return db.session.scalar(query.where(comes_in()))
 
 
 def _good(kind: str, token: str, now: float) -> tuple[ColumnElement[bool], ...]:

@@ -133,12 +133,7 @@ def _known(response: AuthenticationResponse, account_id: int | None) -> Passkey:
         select(Passkey).where(Passkey.credential_id == response.id, Passkey.host == host())
     )
     account = db.session.get(Account, passkey.account_id) if passkey else None
-    if (
-        passkey is None
-        or account is None
-        or account.disabled_at is not None
-        or account_id not in (None, account.id)
-    ):
+    if passkey is None or account is None or account.is_shut_out or account_id not in (None, account.id):
         raise ValueError("no such passkey")
     named = response.response.user_handle
     if named is not None and not hmac.compare_digest(named, account.handle.encode()):

@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
-from remoteweb import audit
+from remoteweb import actions, audit, logins
 from remoteweb.access import passwords, sessions
 from remoteweb.accounts import (
     ADMINISTRATOR,
@@ -21,6 +22,7 @@ from remoteweb.accounts import (
     Session,
 )
 from remoteweb.database import begin_writing, db
+from remoteweb.ways import Login
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}\Z")
 UNNAMED = "admin"  # the first account, until somebody has a name for it
@@ -63,17 +65,25 @@ def create(name: str, role: str = USER, guest_of: int | None = None) -> Account:
         raise Refused("A guest has nothing of its own that another guest could look at.")
     if find(name) is not None:
         raise Refused(f"There is an account {name} already.")
-    first = None if role == GUEST else _unclaimed()
-    if first is not None:
-        first.name = name
-        account = first
-    else:
-        account = Account(name=name, role=role, guest_of=guest_of, created_at=time.time())
-        account.handle = secrets.token_urlsafe(32)
-        db.session.add(account)
-        db.session.flush()
+    try:
+        account = _made(name, role, guest_of)
+    except IntegrityError:  # on PostgreSQL another can come between the look and the INSERT
+        db.session.rollback()
+        raise Refused(f"There is an account {name} already.") from None
     audit.note("made the account", name, account.role)
     db.session.commit()
+    return account
+
+
+def _made(name: str, role: str, guest_of: int | None) -> Account:
+    """Its row, flushed."""
+    account = None if role == GUEST else _unclaimed()
+    if account is None:
+        handle = secrets.token_urlsafe(32)
+        account = Account(name=name, role=role, guest_of=guest_of, handle=handle, created_at=time.time())
+        db.session.add(account)
+    account.name = name
+    db.session.flush()
     return account
 
 
@@ -98,7 +108,9 @@ def remove_password(account: Account, keep_session: int | None = None) -> None:
 
 
 def disable(account: Account) -> None:
-    """It comes in no more, and is signed out everywhere. What it has stays."""
+    """It comes in no more, nor do its guests, and is signed out everywhere. What it has stays, and nothing is done for it:
+    what waits is withdrawn, logins to servers are given up, and the worker leaves its servers alone.
+    """
     begin_writing()
     others = db.select(Account.id).where(
         Account.role == ADMINISTRATOR, Account.disabled_at.is_(None), Account.id != account.id
@@ -108,6 +120,11 @@ def disable(account: Account) -> None:
     account.disabled_at = time.time()
     sessions.end_all(account.id)
     db.session.execute(db.delete(Entry).where(Entry.account_id == account.id))
+    for login in db.session.scalars(
+        db.select(Login).where(Login.owner_id == account.id, Login.ended_at.is_(None))
+    ).all():
+        logins.give_up(login)
+    actions.withdraw_all(account.id, "Withdrawn: the account was shut out.")
     audit.note("disabled the account", account.name)
     db.session.commit()
 

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from remoteweb import audit
 from remoteweb.access import cookies
 from remoteweb.access.origin import is_loopback
-from remoteweb.accounts import Account, Session
+from remoteweb.accounts import Account, Session, comes_in
 from remoteweb.database import begin_writing, db
 from remoteweb.untrusted import line
 from remoteweb.viewer import Viewer
@@ -86,7 +86,7 @@ def viewer_of_request() -> Viewer | None:
             Session.digest == digest(secret),
             Session.expires_at > now,
             Session.seen_at + Session.idle > now,
-            Account.disabled_at.is_(None),
+            comes_in(),
         )
     )
     # Not in the session: a view that writes would first have to end the transaction that this opens.

@@ -144,7 +144,7 @@ def _by_link_alone() -> Response | None:
 
 def _enabled(name: str) -> Account | None:
     account = people.find(name)
-    return account if account is not None and account.disabled_at is None else None
+    return account if account is not None and not account.is_shut_out else None
 
 
 def _too_often(wait: float, name: str = "") -> Response:
@@ -169,7 +169,7 @@ def _half_signed_in(half: str) -> Account | None:
     except (BadSignature, ValueError, TypeError):
         return None
     account = db.session.get(Account, account_id)
-    usable = account is not None and account.disabled_at is None and hmac.compare_digest(mark, _mark(account))
+    usable = account is not None and not account.is_shut_out and hmac.compare_digest(mark, _mark(account))
     return account if usable else None
 
 

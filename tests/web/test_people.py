@@ -14,13 +14,16 @@ from click.testing import Result
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from flask import Flask
+from web import rows
 from web.signing_in import PASSWORD, browser, is_in, make, quick_hashes, said, sign_in  # noqa: F401
 from web.terminals import ROOT, Terminal, environment
 
-from remoteweb import access
+from remoteweb import access, actions, logins, sources
 from remoteweb.access import entry, people, recovery, throttle, totp
 from remoteweb.accounts import FIRST, Account, Audit, Entry
 from remoteweb.database import begin_writing, db
+from remoteweb.models import Action
+from remoteweb.ways import Login
 
 
 def command(app: Flask, *words: str) -> Result:
@@ -178,6 +181,52 @@ def test_shutting_an_account_out_ends_its_browsers_and_its_invitations(app: Flas
     assert browser(app).get(path).status_code == 404
 
 
+def test_with_an_account_its_guests_are_shut_out(app: Flask) -> None:
+    make(app, "ada")
+    bob = make(app, "bob")
+    make(app, "grace", role="guest", guest_of=bob)
+    path, grace = invitation(app, "grace"), browser(app)
+    sign_in(grace, "grace")
+    assert is_in(grace)
+    command(app, "disable-user", "bob")
+    assert not is_in(grace) and sign_in(browser(app), "grace").status_code == 401
+    assert browser(app).get(path).status_code == browser(app).post(path).status_code == 404
+    command(app, "enable-user", "bob")
+    assert sign_in(browser(app), "grace").status_code == 303
+    assert browser(app).post(path).status_code == 303
+
+
+def test_nothing_is_done_any_more_for_an_account_that_is_shut_out(app: Flask) -> None:
+    make(app, "ada")
+    bob = make(app, "bob")
+    with app.app_context():
+        hers = rows.job(rows.source(rows.server()), "hers")
+        his = rows.job(rows.source(rows.server(owner_id=bob)), "his")
+        under_way = rows.job(his.source, "under-way")
+        asked = {
+            job.name: actions.ask(job, "cancel", f"k-{job.name}", 1).id for job in (hers, his, under_way)
+        }
+        db.session.execute(
+            db.update(Action).where(Action.id == asked["under-way"]).values(state="sending", tries=1)
+        )
+        db.session.commit()
+        for owner in (1, bob):
+            logins.begin(owner, logins.Wanted("me", "new.example.org", 22, "app", "", 0.0), "somebody")
+            db.session.commit()
+    assert command(app, "disable-user", "bob").exit_code == 0
+    with app.app_context():
+        after = {name: db.session.get_one(Action, one) for name, one in asked.items()}
+        states = {name: action.state for name, action in after.items()}
+        assert states == {"hers": "waiting", "his": "withdrawn", "under-way": "sending"}
+        assert after["his"].outcome == "Withdrawn: the account was shut out."
+        ends = {row.owner_id: row.state for row in db.session.scalars(db.select(Login))}
+        assert ends == {1: "waiting", bob: "ended"}
+        assert [server.owner_id for server in sources.with_sources_of_everybody()] == [1]
+    command(app, "enable-user", "bob")
+    with app.app_context():
+        assert [server.owner_id for server in sources.with_sources_of_everybody()] == [1, bob]
+
+
 def test_who_has_lost_everything_is_let_in_by_the_shell_alone(app: Flask) -> None:
     make(app, "ada")
     phone = browser(app)
@@ -305,3 +354,20 @@ def test_what_counts_once_counts_once_for_eight_that_come_together(app: Flask) -
     assert at_once(app, lambda: recovery.use(ada, code)) == 1
     assert at_once(app, lambda: totp.use(db.session.get_one(Account, ada), digits)) == 1
     assert at_once(app, lambda: entry.use("invitation", token) is not None) == 1
+
+
+def test_of_eight_that_make_one_account_at_once_seven_read_that_there_is_one(app: Flask) -> None:
+    make(app, "ada")
+    refusals = []
+
+    def make_bob() -> bool:
+        try:
+            people.create("bob")
+        except people.Refused as error:
+            db.session.rollback()
+            refusals.append(str(error))
+            return False
+        return True
+
+    assert at_once(app, make_bob) == 1
+    assert refusals == ["There is an account bob already."] * 7
