@@ -1,6 +1,7 @@
 """The way to a server: its row becomes a shell, and what a person types becomes its row."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,12 @@ def by_hand(
 def _over_ssh(server: Server, way: str | None = None, **options: Any) -> SSHShell:
     home = Path.home()
     keys, accepted = _own_keys(server), hostkeys.lines(server.owner_id)
+    target = _target(server, server.way if way is None else way)
+    if not keys["allow_agent"]:  # what the way itself names are files of whoever runs this program
+        target = _without_keys(target)
     db.session.rollback()  # nothing of the database is held while it connects
     return SSHShell(
-        _target(server, server.way if way is None else way),
+        target,
         config=False,  # the alias was resolved when the server was added, and is not asked again
         **keys,
         # What ssh knows counts as well, and what earlier versions accepted lies in a file of ours: whoever had this
@@ -81,6 +85,11 @@ def _over_ssh(server: Server, way: str | None = None, **options: Any) -> SSHShel
 def _target(server: Server, way: str) -> Target:
     told = msgspec.json.decode(way or "{}", type=dict[str, Any])
     return Target.from_dict({**told, "host": server.host, "port": server.port, "user": server.user})
+
+
+def _without_keys(target: Target) -> Target:
+    bare = [replace(jump, key_files=(), certificate_files=()) for jump in target.jumps]
+    return replace(target, key_files=(), certificate_files=(), jumps=tuple(bare))
 
 
 def _own_keys(server: Server) -> dict[str, Any]:
