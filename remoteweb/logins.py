@@ -164,7 +164,12 @@ def accept_key(login: Login, by: str, line: str, *, besides: bool = False) -> ho
     state = FAILED if besides else HOST_KEY
     mine = db.update(Login).where(Login.id == login.id, Login.state == state, Login.key_line == line)
     going_on = {"state": WAITING, "changed_at": now, "key_line": "", "sentence": "", "ended_at": None}
-    if not line or why_stale(login) or not db.session.scalar(mine.values(**going_on).returning(Login.id)):
+    if (
+        not line
+        or "\0" in line
+        or why_stale(login)
+        or not db.session.scalar(mine.values(**going_on).returning(Login.id))
+    ):
         raise BadInput("This key does not wait to be compared any more. Nothing was accepted.")
     return hostkeys.accept(login.owner_id, line, by, besides=besides)
 

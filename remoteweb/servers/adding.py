@@ -37,8 +37,7 @@ def added() -> str | Response | tuple[str, int]:
         return to_login(already.login)
     except RemoteJobsError as error:
         return _form(typed, str(error)), 400
-    audit.note("asked to add a server", f"{wanted.user}@{wanted.host}:{wanted.port}", wanted.app)
-    return _begun(login)
+    return _begun_to_add(login)
 
 
 @bp.post("/<int(max=2147483647):server_id>/sign-in")
@@ -62,17 +61,25 @@ def sign_out(server_id: int) -> Response:
 
 @bp.post("/logins/<int(max=2147483647):login_id>/again")
 def again(login_id: int) -> Response:
+    """As it was asked for the first time: what adds a server needs a fresh proof each time."""
     before = logins.of(viewer.current().owner_id, login_id) or abort(404)
+    if before.app and not proof.is_fresh():
+        return proof.ask()
     wanted = logins.Wanted(before.user, before.host, before.port, before.app, before.way, before.keep_seconds)
     try:
         login = logins.begin(before.owner_id, wanted, viewer.current().name)
     except logins.OpenAlready as already:
         return to_login(already.login)
-    return _begun(login)
+    return _begun_to_add(login) if login.app else _begun(login)
 
 
 def to_login(login_id: int) -> Response:
     return redirect(url_for("servers.login", login_id=login_id), 303)
+
+
+def _begun_to_add(login: Login) -> Response:
+    audit.note("asked to add a server", f"{login.user}@{login.host}:{login.port}", login.app)
+    return _begun(login)
 
 
 def _begun(login: Login) -> Response:

@@ -21,8 +21,10 @@ from werkzeug.test import TestResponse
 from remotejobs.errors import LoginRefused
 from remotejobs.hostkeys import HostKey as ShownKey
 from remotejobs.output import Output
+from remotejobs.shell import SSHShell
+from remotejobs.target import Target
 from remoteweb import connect, hostkeys, logins, signing_in
-from remoteweb.accounts import FIRST, Audit, HostKey
+from remoteweb.accounts import FIRST, Audit, HostKey, Session
 from remoteweb.accounts import Account as Account_
 from remoteweb.database import Base, db
 from remoteweb.handover import Listener, folder_of
@@ -245,8 +247,9 @@ def test_only_the_key_that_was_shown_is_accepted(
     phone.add(at(sshd, account))
     page = phone.sees("compare the host key")
     forged = f"[{sshd.host}]:{sshd.port} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
-    answer = phone.press("accept", page, line=forged)
-    assert "Nothing was accepted" in answer.text
+    for other in (forged, "", "\0"):
+        answer = phone.press("accept", page, line=other)
+        assert answer.status_code == 200 and "Nothing was accepted" in answer.text
     with app.app_context():
         assert hostkeys.lines(FIRST) == []
     answer = phone.press("accept-besides", page, several="1")
@@ -420,3 +423,43 @@ def test_each_piece_of_an_answer_is_no_write(app: Flask, monkeypatch: pytest.Mon
     for _ in range(100):
         login._hear("reading", 0, None)
     assert moved == [SYNCING]
+
+
+def test_to_add_a_server_again_takes_a_fresh_proof_again(app: Flask) -> None:
+    person = people.account(app, "ada", "user")
+    phone = Phone(people.browser(app, person))
+    phone.add("me@alps.example.org")
+    phone.press("give-up")
+    before = phone.address
+    with app.app_context():
+        db.session.execute(db.update(Session).values(proved_at=0.0))
+        db.session.commit()
+    assert "/proof" in phone.client.post(f"{before}/again").location
+    with app.app_context():
+        assert [login.state for login in db.session.scalars(db.select(Login))] == ["ended"]
+        db.session.execute(db.update(Session).values(proved_at=time.time()))
+        db.session.commit()
+    assert "/servers/logins/" in phone.client.post(f"{before}/again").location
+    with app.app_context():
+        notes = db.session.scalars(db.select(Audit.who).where(Audit.what == "asked to add a server"))
+        assert list(notes) == ["ada", "ada"]
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "are_used"),
+    [("administrator", None, True), ("administrator", (), False), ("user", None, False)],
+)
+def test_the_keys_of_a_jump_are_files_of_whoever_runs_the_program_too(
+    app: Flask, role: str, given: tuple[Path, ...] | None, are_used: bool
+) -> None:
+    person = people.account(app, "ada", role)
+    app.config["SSH_KEYS"] = given
+    jump = '{"host": "gate", "port": 22, "user": "me", "key_files": ["/k/mine"], "certificate_files": ["/k/mine-cert.pub"]}'
+    with app.app_context():
+        server = Server(
+            owner_id=person, user="me", host="alps", port=22, key_files="[]", way=f'{{"jumps": [{jump}]}}'
+        )
+        shell = connect.unattended(server)
+        assert isinstance(shell, SSHShell) and isinstance(shell.destination, Target)
+        (hop,) = shell.destination.jumps
+        assert bool(hop.key_files) == bool(hop.certificate_files) == are_used
