@@ -12,7 +12,7 @@ from remoteweb.handover import Listener, folder_of
 from remoteweb.kept import KeptConnections
 from remoteweb.signing_in import SigningIn
 
-AT_ONCE = 8  # more wait for their turn
+AT_ONCE, OF_ONE_OWNER = 8, 4  # more wait for their turn; what was given up may take a while to end
 STALE_EVERY = 5.0
 
 
@@ -22,7 +22,7 @@ class Logins:
     def __init__(self, app: Flask, kept: KeptConnections) -> None:
         self._app, self._kept = app, kept
         self._listener = Listener(folder_of(app))
-        self._threads: list[threading.Thread] = []
+        self._threads: list[tuple[threading.Thread, int]] = []  # each with the owner of its login
         self._looked_at = 0.0
         self._can_listen = False
 
@@ -39,7 +39,7 @@ class Logins:
 
     def look_around(self) -> None:
         """Once a tick, inside an app context."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads = [running for running in self._threads if running[0].is_alive()]
         if time.monotonic() > self._looked_at + STALE_EVERY:
             self._looked_at = time.monotonic()
             if self._threads:
@@ -48,14 +48,19 @@ class Logins:
             db.session.commit()
             kept.release_the_dead()
         self._kept.look_after()
-        for login_id in logins.waiting()[: AT_ONCE - len(self._threads)] if self._can_listen else ():
-            self._begin(login_id)
+        for login_id, owner_id in logins.waiting() if self._can_listen else ():
+            if self._has_room_for(owner_id):
+                self._begin(login_id, owner_id)
 
-    def _begin(self, login_id: int) -> None:
+    def _has_room_for(self, owner_id: int) -> bool:
+        owners = [owner for _, owner in self._threads]
+        return len(owners) < AT_ONCE and owners.count(owner_id) < OF_ONE_OWNER
+
+    def _begin(self, login_id: int, owner_id: int) -> None:
         thread = threading.Thread(
             target=self._carry_out, args=(login_id,), name=f"login-{login_id}", daemon=True
         )
-        self._threads.append(thread)
+        self._threads.append((thread, owner_id))
         thread.start()
 
     def _carry_out(self, login_id: int) -> None:

@@ -257,9 +257,12 @@ def beat(holder: str) -> None:
     db.session.commit()
 
 
-def waiting() -> list[int]:
-    """Those that a worker may take, the oldest first."""
-    return list(db.session.scalars(db.select(Login.id).where(Login.state == WAITING).order_by(Login.id)))
+def waiting() -> list[tuple[int, int]]:
+    """Those that a worker may take, the oldest first, each with its owner."""
+    rows = db.session.execute(
+        db.select(Login.id, Login.owner_id).where(Login.state == WAITING).order_by(Login.id)
+    )
+    return [(login_id, owner_id) for login_id, owner_id in rows]
 
 
 def close_stale(owner_id: int | None = None) -> None:

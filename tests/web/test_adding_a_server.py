@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import re
+import socket
 import time
 from collections.abc import Iterator
 from html import unescape
@@ -410,7 +411,7 @@ def test_what_is_given_up_adds_nothing(
 
     monkeypatch.setattr(signing_in, "Lent", Slow)
     phone.add(at(sshd, account))
-    eventually(lambda: bool(ended) and not any(one.is_alive() for one in worker._logins._threads))
+    eventually(lambda: bool(ended) and not any(one.is_alive() for one, _ in worker._logins._threads))
     with app.app_context():
         assert [db.session.scalars(db.select(model)).all() for model in (Server, Source)] == [[], []]
     assert "Given up" in phone.client.get(phone.address).text
@@ -463,3 +464,20 @@ def test_the_keys_of_a_jump_are_files_of_whoever_runs_the_program_too(
         assert isinstance(shell, SSHShell) and isinstance(shell.destination, Target)
         (hop,) = shell.destination.jumps
         assert bool(hop.key_files) == bool(hop.certificate_files) == are_used
+
+
+def test_logins_that_one_person_began_and_gave_up_keep_nobody_else_waiting(
+    app: Flask, worker: Worker, phone: Phone
+) -> None:
+    with contextlib.ExitStack() as silent:
+        ports = [
+            silent.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(9)
+        ]
+        for port in ports[:8]:
+            phone.add(f"me@127.0.0.1:{port}")
+            if worker._logins._has_room_for(FIRST):
+                phone.sees("Connecting")
+            phone.press("give-up")
+        other = Phone(people.browser(app, people.account(app, "ada")))
+        other.add(f"me@127.0.0.1:{ports[8]}")
+        other.sees("Connecting", seconds=5.0)
