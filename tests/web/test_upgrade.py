@@ -186,7 +186,7 @@ def test_four_upgrades_at_once_are_one(address: str, newer_migrations: Callable[
 
     def start() -> None:
         with app_on(address, newer) as app:
-            together.wait(20)
+            together.wait(60)
             upgrade_database(app)
 
     with ThreadPoolExecutor(4) as pool:
