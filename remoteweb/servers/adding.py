@@ -3,13 +3,14 @@
 from flask import abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from remotejobs.errors import RemoteJobsError
+from remotejobs.errors import BadInput
 from remoteweb import audit, kept, logins, viewer
 from remoteweb.access import proof
 from remoteweb.database import db
 from remoteweb.models import Server
 from remoteweb.servers import bp
 from remoteweb.sources import DEFAULT_APP
+from remoteweb.wanted import KEEP_CHOICES, Wanted, keep_choice
 from remoteweb.ways import Login
 
 MAX_TYPED = 1000  # of one field
@@ -26,16 +27,9 @@ def add() -> str:
 def added() -> str | Response | tuple[str, int]:
     typed = {name: request.form.get(name, "")[:MAX_TYPED] for name in ("server", "app", "jumps", "keep")}
     try:
-        wanted = logins.Wanted.of_form(
-            typed["server"],
-            typed["app"],
-            typed["jumps"],
-            typed["keep"],
-        )
+        wanted = Wanted.of_form(typed["server"], typed["app"], typed["jumps"], typed["keep"])
         login = logins.begin(viewer.current().owner_id, wanted, viewer.current().name)
-    except logins.OpenAlready as already:
-        return to_login(already.login)
-    except RemoteJobsError as error:
+    except (BadInput, logins.TooMany) as error:
         return _form(typed, str(error)), 400
     return _begun_to_add(login)
 
@@ -43,12 +37,8 @@ def added() -> str | Response | tuple[str, int]:
 @bp.post("/<int(max=2147483647):server_id>/sign-in")
 def sign_in(server_id: int) -> Response:
     server = _mine(server_id)
-    keep = logins.keep_choice(request.form.get("keep", f"{server.keep_seconds:.0f}"))
-    try:
-        login = logins.begin_at(server, keep, viewer.current().name)
-    except logins.OpenAlready as already:
-        return to_login(already.login)
-    return _begun(login)
+    keep = keep_choice(request.form.get("keep", f"{server.keep_seconds:.0f}"))
+    return _begun(logins.begin_at(server, keep, viewer.current().name))
 
 
 @bp.post("/<int(max=2147483647):server_id>/sign-out")
@@ -65,12 +55,15 @@ def again(login_id: int) -> Response:
     before = logins.of(viewer.current().owner_id, login_id) or abort(404)
     if before.app and not proof.is_fresh():
         return proof.ask()
-    wanted = logins.Wanted(before.user, before.host, before.port, before.app, before.way, before.keep_seconds)
-    try:
-        login = logins.begin(before.owner_id, wanted, viewer.current().name)
-    except logins.OpenAlready as already:
-        return to_login(already.login)
+    wanted = Wanted(before.user, before.host, before.port, before.app, before.way, before.keep_seconds)
+    login = logins.begin(before.owner_id, wanted, viewer.current().name)
     return _begun_to_add(login) if login.app else _begun(login)
+
+
+@bp.errorhandler(logins.OpenAlready)
+def _goes_on(already: logins.OpenAlready) -> Response:
+    """One at a time for each server: whoever begins another is led to it."""
+    return to_login(already.login)
 
 
 def to_login(login_id: int) -> Response:
@@ -96,4 +89,4 @@ def _mine(server_id: int) -> Server:
 
 
 def _form(typed: dict[str, str], refusal: str = "") -> str:
-    return render_template("servers/add.html", typed=typed, refusal=refusal, choices=logins.KEEP_CHOICES)
+    return render_template("servers/add.html", typed=typed, refusal=refusal, choices=KEEP_CHOICES)

@@ -23,6 +23,7 @@ from remoteweb.access import entry, people, recovery, throttle, totp
 from remoteweb.accounts import FIRST, Account, Audit, Entry
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action
+from remoteweb.wanted import Wanted
 from remoteweb.ways import Login
 
 
@@ -211,7 +212,7 @@ def test_nothing_is_done_any_more_for_an_account_that_is_shut_out(app: Flask) ->
         )
         db.session.commit()
         for owner in (1, bob):
-            logins.begin(owner, logins.Wanted("me", "new.example.org", 22, "app", "", 0.0), "somebody")
+            logins.begin(owner, Wanted("me", "new.example.org", 22, "app", "", 0.0), "somebody")
             db.session.commit()
     assert command(app, "disable-user", "bob").exit_code == 0
     with app.app_context():

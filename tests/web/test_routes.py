@@ -15,6 +15,7 @@ from remoteweb.access import OPEN
 from remoteweb.accounts import Account, HostKey, Passkey, Session
 from remoteweb.database import Base, begin_writing, db
 from remoteweb.rights import GUESTS_MAY, OWN_ACCOUNT
+from remoteweb.wanted import Wanted
 
 FORM = {"idem_key": "a-key-of-a-button", "seen": "1"}
 # What may differ although nothing was done: when a browser was last seen.
@@ -67,7 +68,7 @@ def things_of(app: Flask, owner_id: int) -> dict[str, object]:
         source = rows.source(rows.server(owner_id=owner_id))
         job = rows.job(source, "a-job")
         action = actions.ask(job, "cancel", f"key-of-{owner_id}", job.revision)
-        wanted = logins.Wanted("me", "new.example.org", 22, "app", "", 0.0)
+        wanted = Wanted("me", "new.example.org", 22, "app", "", 0.0)
         login = logins.begin(owner_id, wanted, "somebody")
         line = f"new.example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
         hostkeys.accept(owner_id, line, "somebody")
