@@ -121,7 +121,7 @@ def use(answer: str, purpose: str, account_id: int | None = None) -> Account:
         challenge = response.response.client_data.challenge
         _server().authenticate_complete(_state(purpose, challenge), [_credential(passkey)], response)
         data = response.response.authenticator_data
-    except Exception as error:
+    except Exception as error:  # as in `add`
         raise Refused(f"{type(error).__name__}: {error}") from error
     _spend(challenge)
     _count(passkey, data)
