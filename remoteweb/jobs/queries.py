@@ -30,12 +30,14 @@ OPEN_STATES = ("waiting", "sending", "unknown")
 
 
 def seen(statement: Rows) -> Rows:
-    """Who may see a job is asked here and in the next two, by every query below."""
+    """Who may see a job is asked here and in the next two, by every query below. Here the walk is the owner's own."""
     return statement.where(Job.owner_id == viewer.current().owner_id)
 
 
-def _seen_in_its_source(statement: Rows) -> Rows:
-    """The same where the walk is that of a source's own index, which the plus leaves as the only one to choose."""
+def seen_of_these(statement: Rows) -> Rows:
+    """The same where something else finds the rows: ids, or a source. The plus leaves SQLite no index to choose but that
+    one; without its statistics it would read all that the owner has.
+    """
     return statement.where(literal_column("+job.owner_id", Integer) == viewer.current().owner_id)
 
 
@@ -81,7 +83,7 @@ def _walk(where: ColumnElement[bool] | None, group: Group, after: Cursor | None,
 
 
 def _within(where: ColumnElement[bool] | None, statement: Rows) -> Rows:
-    return seen(statement) if where is None else _seen_in_its_source(statement.where(where))
+    return seen(statement) if where is None else seen_of_these(statement.where(where))
 
 
 def scopes(chosen: Filter) -> Scopes:
@@ -101,7 +103,7 @@ def in_order(ids: Iterable[int]) -> list[Job]:
     if not wanted:
         return []
     loaded = select(Job).where(Job.id.in_(wanted)).options(*_FOR_ROWS)
-    rows = {job.id: job for job in db.session.scalars(seen(loaded))}
+    rows = {job.id: job for job in db.session.scalars(seen_of_these(loaded))}
     return [rows[id_] for id_ in wanted if id_ in rows]
 
 
@@ -137,7 +139,9 @@ def any_job() -> bool:
 
 def job(id_: int) -> Job | None:
     return db.session.scalar(
-        seen(select(Job)).where(Job.id == id_).options(joinedload(Job.server), joinedload(Job.source))
+        seen_of_these(select(Job))
+        .where(Job.id == id_)
+        .options(joinedload(Job.server), joinedload(Job.source))
     )
 
 
@@ -145,13 +149,13 @@ def runs(of: Job) -> list[Job]:
     """The runs of the same work, latest first: this one is among them unless there are very many."""
     if of.source_id is None or not of.hash:
         return []
-    same = seen(select(Job)).where(Job.source_id == of.source_id, Job.hash == of.hash)
+    same = seen_of_these(select(Job)).where(Job.source_id == of.source_id, Job.hash == of.hash)
     return list(db.session.scalars(same.order_by(Job.n.desc()).limit(LATEST)))
 
 
 def run_of_key(source_id: int, hash_: str, n: int) -> Job | None:
     return db.session.scalar(
-        seen(select(Job)).where(Job.source_id == source_id, Job.hash == hash_, Job.n == n).limit(1)
+        seen_of_these(select(Job)).where(Job.source_id == source_id, Job.hash == hash_, Job.n == n).limit(1)
     )
 
 

@@ -13,7 +13,7 @@ from remoteweb import viewer
 from remoteweb.database import db
 from remoteweb.groups import Group
 from remoteweb.jobs.filters import Cursor, Filter
-from remoteweb.jobs.queries import PAGE, Page, in_order, places, scopes, seen, source_ids
+from remoteweb.jobs.queries import PAGE, Page, in_order, places, scopes, seen, seen_of_these, source_ids
 from remoteweb.models import Job
 
 TRIGRAM = 3  # letters: shorter words are not in that index; alone, they are looked for where names begin
@@ -45,7 +45,7 @@ def _long(words: list[str]) -> list[str]:
 def _few_matches(wanted: str) -> list[int] | None:
     """The ids that match, or None if they are too many to sort."""
     long = _long(wanted.split())
-    found = seen(select(Job.id)).where(*_conditions(wanted))
+    found = select(Job.id).where(*_conditions(wanted))
     if _is_sqlite() and long:
         # Quoted, so that a search is words and never FTS5's own syntax.
         quoted = " AND ".join('"' + word.replace('"', '""') + '"' for word in long)
@@ -53,10 +53,10 @@ def _few_matches(wanted: str) -> list[int] | None:
         asked = f"{of_owner} AND {{name scheduler_id}} : ({quoted})"
         ids = list(db.session.scalars(_MATCHES, {"words": asked, "limit": SORTED + 1}))
         if len(ids) <= SORTED and len(long) < len(wanted.split()):
-            ids = list(db.session.scalars(found.where(Job.id.in_(ids))))
+            ids = list(db.session.scalars(seen_of_these(found).where(Job.id.in_(ids))))
     else:
         # PostgreSQL's trigram index is used by ILIKE itself, and on both the beginning of a name has its own index.
-        ids = list(db.session.scalars(found.limit(SORTED + 1)))
+        ids = list(db.session.scalars(seen(found).limit(SORTED + 1)))
     return ids if len(ids) <= SORTED else None
 
 
@@ -68,7 +68,7 @@ def _mark(owner_id: int) -> str:
 
 
 def _picked(chosen: Filter, after: Cursor | None, ids: list[int]) -> tuple[Page, dict[Group, int]]:
-    statement = seen(select(Job.group, Job.change, Job.id)).where(Job.id.in_(ids))
+    statement = seen_of_these(select(Job.group, Job.change, Job.id)).where(Job.id.in_(ids))
     if chosen.server is not None:
         statement = statement.where(Job.source_id.in_(source_ids(chosen.server)))
     found = [Cursor(*row) for row in db.session.execute(statement)]
@@ -91,7 +91,8 @@ def _walked(chosen: Filter, after: Cursor | None) -> Page:
         if len(stretch) >= STRETCH:
             break
     ids = [at.id for at in stretch]
-    hits = set(db.session.scalars(seen(select(Job.id)).where(Job.id.in_(ids), *_conditions(chosen.text))))
+    among = seen_of_these(select(Job.id)).where(Job.id.in_(ids), *_conditions(chosen.text))
+    hits = set(db.session.scalars(among))
     found = [at for at in stretch if at.id in hits]
     more = stretch[-1] if len(stretch) >= STRETCH else None
     if len(found) > PAGE:
