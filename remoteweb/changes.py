@@ -55,12 +55,16 @@ def start_afresh(owner_id: int) -> None:
     _add_one(f"afresh.{owner_id}")
 
 
+_COUNTERS = db.select(Counter.name, Counter.value).where(
+    Counter.name.in_(db.bindparam("names", expanding=True))
+)
+
+
 def tag() -> str:
     """What a page's poller carries: it is up to date as long as this is the same."""
     owner_id = viewer.current().owner_id
     afresh, change = f"afresh.{owner_id}", f"change.{owner_id}"
-    wanted = db.select(Counter.name, Counter.value).where(Counter.name.in_((afresh, change)))
-    values = {row.name: row.value for row in db.session.execute(wanted)}
+    values = {row.name: row.value for row in db.session.execute(_COUNTERS, {"names": (afresh, change)})}
     return f"{values.get(afresh, 0)}.{values.get(change, 0)}"
 
 

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from remotejobs.records import JobKey
 from remoteweb import actions, changes, viewer
-from remoteweb.jobs import bp, examples, queries, taps, words
+from remoteweb.jobs import action_queries, bp, examples, queries, taps, words
 from remoteweb.jobs.detail import shown_job
 from remoteweb.jobs.listing import rows
 from remoteweb.jobs.markup import job_url
@@ -63,7 +63,7 @@ def example() -> AnyResponse:
     action = examples.submit(_idem_key())
     sync_requests.ask(action.source.server)
     if "HX-Request" in request.headers:
-        shown = queries.submissions(since=0)
+        shown = action_queries.submissions(since=0)
         return make_response(render_template("jobs/_example.html", submissions=shown, action=action))
     return redirect(url_for("jobs.index"), 303)
 
@@ -76,7 +76,7 @@ def found(job_id: int) -> Job:
 
 
 def asked(uuid: str) -> Action:
-    action = queries.action(uuid)
+    action = action_queries.action(uuid)
     if action is None:
         abort(404)
     return action

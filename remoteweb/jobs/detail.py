@@ -6,7 +6,7 @@ from flask import abort, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import changes, viewer
-from remoteweb.jobs import asked, bp, feed, queries, words
+from remoteweb.jobs import action_queries, asked, bp, feed, queries, words
 from remoteweb.jobs.history import Step, history
 from remoteweb.jobs.listing import POLL_IDLE, POLL_LIVE, Row, row
 from remoteweb.jobs.pages import wants_part
@@ -55,13 +55,13 @@ def job_changes(job_id: int) -> AnyResponse:
 
 
 def shown_job(job: Job, tag: str) -> Shown:
-    actions = queries.actions(job)
+    actions = action_queries.actions(job)
     settings = asked.document(job.settings)
     runs = queries.runs(job)
     looks_only = (
         viewer.current().is_guest
     )  # what a script holds is for whose job it is: see remoteweb/rights.py
-    in_row = row(job, queries.last_actions([job.id]).get(job.id))
+    in_row = row(job, action_queries.last_actions([job.id]).get(job.id))
     return Shown(
         job=job,
         row=in_row,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from remoteweb import changes
 from remoteweb.groups import Group
-from remoteweb.jobs import queries, words
+from remoteweb.jobs import action_queries, queries, words
 from remoteweb.jobs.filters import VIEWS, Cursor, Filter
 from remoteweb.jobs.searching import search
 from remoteweb.models import Action, Job, Server
@@ -30,7 +30,7 @@ class Row:
     @property
     def can_be_asked(self) -> bool:
         """Nothing is under way: what was refused or given up is told, and may be asked for again."""
-        return self.action is None or self.action.state not in queries.OPEN_STATES
+        return self.action is None or self.action.state not in action_queries.OPEN_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _sections(chosen: Filter, page: queries.Page) -> list[Section]:
 
 def rows(jobs: Iterable[Job]) -> list[Row]:
     shown = list(jobs)
-    actions = queries.last_actions([job.id for job in shown]) if shown else {}
+    actions = action_queries.last_actions([job.id for job in shown]) if shown else {}
     return [row(job, actions.get(job.id)) for job in shown]
 
 
@@ -104,13 +104,13 @@ def row(job: Job, action: Action | None) -> Row:
 
 def _is_told(action: Action, job: Job) -> bool:
     """What succeeded is seen in the job itself; a refusal has to be read once."""
-    if action.state in queries.OPEN_STATES:
+    if action.state in action_queries.OPEN_STATES:
         return True
     return action.state in ("refused", "gave_up") and time.time() - (action.ended_at or 0) < REFUSAL_SHOWN
 
 
 def pending_submissions() -> list[Action]:
-    return queries.submissions(since=time.time() - 3600)
+    return action_queries.submissions(since=time.time() - 3600)
 
 
 def told(counted: dict[Group, int] | None) -> tuple[dict[Group, str], str]:
@@ -126,8 +126,7 @@ def said(number: int) -> str:
 
 def rhythm() -> int:
     """How often a page asks for news: seldom when nothing can change soon."""
-    live = any(queries.places(queries.EVERYWHERE, group, None, 1) for group in (Group.RUNNING, Group.WAITING))
-    return POLL_LIVE if live or queries.any_open_action() else POLL_IDLE
+    return POLL_LIVE if action_queries.anything_moves() else POLL_IDLE
 
 
 def chips(shown: Listing) -> list[tuple[str, str, str, str]]:

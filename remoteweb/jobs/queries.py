@@ -1,22 +1,36 @@
-"""What the pages ask of the tables. Each query walks an index and stops: none grows with the number of jobs."""
+"""What the pages ask of the tables. Each query walks an index and stops: none grows with the number of jobs.
+
+What the list asks is made once, with places for its values: to make a statement takes longer than to run it.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, func, literal, literal_column, or_, select
+from sqlalchemy import (
+    BindParameter,
+    Integer,
+    Select,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.orm import defer, joinedload
 
 from remoteweb import viewer
 from remoteweb.database import db
 from remoteweb.groups import Group
 from remoteweb.jobs.filters import Cursor, Filter
-from remoteweb.models import Action, Event, Job, Server, Source
+from remoteweb.models import Event, Job, Server, Source
 
 PAGE = 30
 COUNTED = 1000  # counting stops here: a page says "999+"
 LATEST = 20
-Scopes = Sequence[ColumnElement[bool] | None]
+Scopes = Sequence[int | None]
 EVERYWHERE: Scopes = (None,)
 _FOR_ROWS = (
     joinedload(Job.server, innerjoin=True),
@@ -26,24 +40,24 @@ _FOR_ROWS = (
 )
 Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
 
-OPEN_STATES = ("waiting", "sending", "unknown")
+
+# Whoever looks when the statement runs.
+_OWNER = bindparam("owner", callable_=lambda: viewer.current().owner_id, type_=Integer)
 
 
 def seen(statement: Rows) -> Rows:
     """Who may see a job is asked here and in the next two, by every query below. Here the walk is the owner's own."""
-    return statement.where(Job.owner_id == viewer.current().owner_id)
+    return statement.where(Job.owner_id == _OWNER)
 
 
 def seen_of_these(statement: Rows) -> Rows:
     """The same where something else finds the rows: ids, or a source. The plus leaves SQLite no index to choose but that
     one; without its statistics it would read all that the owner has.
     """
-    return statement.where(literal_column("+job.owner_id", Integer) == viewer.current().owner_id)
+    return statement.where(literal_column("+job.owner_id", Integer) == _OWNER)
 
 
-def _own_sources() -> Select[int]:
-    owned = Server.owner_id == viewer.current().owner_id
-    return select(Source.id).join(Server, Server.id == Source.server_id).where(owned)
+OWN_SOURCES = select(Source.id).join(Server, Server.id == Source.server_id).where(Server.owner_id == _OWNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +80,46 @@ def page(chosen: Filter, after: Cursor | None = None) -> Page:
 
 def places(within: Scopes, group: Group, after: Cursor | None, limit: int) -> list[Cursor]:
     """The next rows of one group, by the index alone."""
-    walks = [_walk(where, group, after, limit) for where in within]
-    if len(walks) == 1:
-        return walks[0]
-    return sorted((place for walk in walks for place in walk), key=lambda at: (-at.change, -at.id))[:limit]
+    goes_on = after is not None and after.group == group
+    values: dict[str, int] = {"group": int(group), "limit": limit}
+    if after is not None and goes_on:
+        values |= {"change": after.change, "id": after.id}
+    walks = [
+        db.session.execute(_walk(source_id is not None, goes_on), {**values, "source": source_id}).all()
+        for source_id in within
+    ]
+    found = [Cursor(int(group), change, id_) for walk in walks for change, id_ in walk]
+    return found if len(walks) == 1 else sorted(found, key=lambda at: (-at.change, -at.id))[:limit]
 
 
-def _walk(where: ColumnElement[bool] | None, group: Group, after: Cursor | None, limit: int) -> list[Cursor]:
-    statement = _within(where, select(Job.change, Job.id)).where(Job.group == int(group))
-    if after is not None and after.group == group:
-        statement = statement.where(
-            Job.change <= after.change, or_(Job.change < after.change, Job.id < after.id)
-        )
-    rows = db.session.execute(statement.order_by(Job.change.desc(), Job.id.desc()).limit(limit))
-    return [Cursor(int(group), change, id_) for change, id_ in rows]
+@cache
+def _walk(in_source: bool, goes_on: bool) -> Select[int, int]:
+    statement = _within(in_source, select(Job.change, Job.id)).where(Job.group == bindparam("group"))
+    if goes_on:
+        earlier = or_(Job.change < bindparam("change"), Job.id < bindparam("id"))
+        statement = statement.where(Job.change <= bindparam("change"), earlier)
+    return statement.order_by(Job.change.desc(), Job.id.desc()).limit(bindparam("limit"))
 
 
-def _within(where: ColumnElement[bool] | None, statement: Rows) -> Rows:
-    return seen(statement) if where is None else seen_of_these(statement.where(where))
+def _within(in_source: bool, statement: Rows) -> Rows:
+    return (
+        seen_of_these(statement.where(Job.source_id == bindparam("source"))) if in_source else seen(statement)
+    )
 
 
 def scopes(chosen: Filter) -> Scopes:
-    """One condition per index walk: each source of the server has its own order."""
+    """One source per index walk: each one of the server has its own order. None: all jobs, in one walk."""
     if chosen.server is None:
         return EVERYWHERE
-    return [Job.source_id == id_ for id_ in source_ids(chosen.server)]
+    return source_ids(chosen.server)
 
 
 def source_ids(server: int) -> Sequence[int]:
-    return db.session.scalars(_own_sources().where(Source.server_id == server)).all()
+    return db.session.scalars(OWN_SOURCES.where(Source.server_id == server)).all()
+
+
+THESE: BindParameter[Any] = bindparam("ids", expanding=True)
+_LOADED = seen_of_these(select(Job)).where(Job.id.in_(THESE)).options(*_FOR_ROWS)
 
 
 def in_order(ids: Iterable[int]) -> list[Job]:
@@ -102,21 +127,24 @@ def in_order(ids: Iterable[int]) -> list[Job]:
     wanted = list(ids)
     if not wanted:
         return []
-    loaded = select(Job).where(Job.id.in_(wanted)).options(*_FOR_ROWS)
-    rows = {job.id: job for job in db.session.scalars(seen_of_these(loaded))}
+    rows = {job.id: job for job in db.session.scalars(_LOADED, {"ids": wanted})}
     return [rows[id_] for id_ in wanted if id_ in rows]
 
 
 def counts(chosen: Filter) -> dict[Group, int]:
     """Per group, at most COUNTED, whatever view is chosen. Without regard to the search."""
-    within = scopes(chosen)
-    return {group: sum(_count(where, group) for where in within) for group in Group}
+    counted = [
+        db.session.execute(_counts(source_id is not None), {"source": source_id}).one()
+        for source_id in scopes(chosen)
+    ]
+    return {group: sum(row[group] for row in counted) for group in Group}
 
 
-def _count(where: ColumnElement[bool] | None, group: Group) -> int:
-    one = select(literal(1, literal_execute=True)).select_from(Job)
-    statement = _within(where, one).where(Job.group == int(group))
-    return db.session.scalar(select(func.count()).select_from(statement.limit(COUNTED).subquery())) or 0
+@cache
+def _counts(in_source: bool) -> Select[*tuple[int, ...]]:
+    one = _within(in_source, select(literal(1, literal_execute=True)).select_from(Job))
+    some = [one.where(Job.group == int(group)).limit(COUNTED).subquery() for group in Group]
+    return select(*(select(func.count()).select_from(each).scalar_subquery() for each in some))
 
 
 def changed_since(number: int, limit: int) -> list[Job]:
@@ -130,7 +158,7 @@ def changed_since(number: int, limit: int) -> list[Job]:
 
 
 def sources_changed_since(number: int) -> bool:
-    return db.session.scalar(_own_sources().where(Source.change > number).limit(1)) is not None
+    return db.session.scalar(OWN_SOURCES.where(Source.change > number).limit(1)) is not None
 
 
 def any_job() -> bool:
@@ -164,46 +192,12 @@ def events(of: Job) -> list[Event]:
     return list(reversed(db.session.scalars(latest).all()))
 
 
-def last_actions(ids: Sequence[int]) -> dict[int, Action]:
-    """What was last asked of each of these jobs, unless it was taken back: an open action before one that ended."""
-    last: dict[int, Action] = {}
-    statement = select(Action).where(Action.job_id.in_(ids), Action.state != "withdrawn").order_by(Action.id)
-    for action in db.session.scalars(statement):
-        if action.job_id is None:
-            continue
-        before = last.get(action.job_id)
-        if before is None or before.state not in OPEN_STATES or action.state in OPEN_STATES:
-            last[action.job_id] = action
-    return last
-
-
-def actions(of: Job) -> list[Action]:
-    asked = select(Action).where(Action.job_id == of.id).order_by(Action.id.desc()).limit(LATEST)
-    return list(reversed(db.session.scalars(asked).all()))
-
-
-def submissions(since: float) -> list[Action]:
-    """New jobs that were asked for and are not in the list yet, and those that were refused since then."""
-    refused = and_(Action.state.in_(("refused", "gave_up")), Action.ended_at > since)
-    concerned = or_(Action.state.in_(OPEN_STATES), refused)
-    # By the index of a source's open actions: the plus keeps off the one that would walk every submission there ever was.
-    is_submission = literal_column("+action.job_id").is_(None)
-    by_state = Action.state.in_((*OPEN_STATES, "refused", "gave_up"))
-    statement = select(Action).where(Action.source_id.in_(_own_sources()), by_state, is_submission, concerned)
-    latest = statement.order_by(Action.id.desc()).limit(5)
-    return list(db.session.scalars(latest.options(joinedload(Action.source))))
-
-
-def any_open_action() -> bool:
-    is_open = select(Action.id).where(Action.source_id.in_(_own_sources()), Action.state.in_(OPEN_STATES))
-    return db.session.scalar(is_open.limit(1)) is not None
-
-
-def action(uuid: str) -> Action | None:
-    own = select(Action).where(Action.uuid == uuid, Action.source_id.in_(_own_sources()))
-    return db.session.scalar(own.options(joinedload(Action.job), joinedload(Action.source)))
+_SERVERS = (
+    select(Server)
+    .where(Server.owner_id == _OWNER)
+    .order_by(Server.host != "", Server.alias, Server.host, Server.id)
+)
 
 
 def servers() -> list[Server]:
-    own = select(Server).where(Server.owner_id == viewer.current().owner_id)
-    return list(db.session.scalars(own.order_by(Server.host != "", Server.alias, Server.host, Server.id)))
+    return list(db.session.scalars(_SERVERS))

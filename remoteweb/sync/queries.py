@@ -2,8 +2,10 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from flask import current_app
+from sqlalchemy import BindParameter
 
 from remotejobs import gate
 from remoteweb import kept, leases, viewer
@@ -59,14 +61,18 @@ class ServerLine:
         return self.state == "syncing"
 
 
+_IDS: BindParameter[Any] = db.bindparam("ids", expanding=True)
+# Made once, since the bar of every page asks them.
+_SERVERS = (
+    db.select(Server)
+    .where(Server.owner_id == db.bindparam("owner"), Server.sources.any())
+    .order_by(Server.host != "", Server.alias, Server.host, Server.id)
+)
+
+
 def overview() -> list[ServerLine]:
     """Every server of the viewer's that has a source, this machine first."""
-    query = (
-        db.select(Server)
-        .where(Server.owner_id == viewer.current().owner_id, Server.sources.any())
-        .order_by(Server.host != "", Server.alias, Server.host, Server.id)
-    )
-    servers = list(db.session.scalars(query))
+    servers = list(db.session.scalars(_SERVERS, {"owner": viewer.current().owner_id}))
     now = time.time()
     ids = [server.id for server in servers]
     current, last = _runs_under_way(ids, now), _last_runs(ids)
@@ -78,31 +84,39 @@ def is_syncing(lines: list[ServerLine]) -> bool:
     return any(line.is_syncing for line in lines)
 
 
+def _under_way() -> Any:
+    is_taken = db.and_(SyncRun.state == "waiting", Server.sources.any(Source.paused.is_(False)))
+    holds = db.and_(Server.lease_owner == SyncRun.holder, Server.lease_until >= db.bindparam("now"))
+    return (
+        db.select(SyncRun)
+        .join(Server, Server.id == SyncRun.server_id)
+        .where(SyncRun.server_id.in_(_IDS))
+        .where(db.or_(is_taken, db.and_(SyncRun.state == "running", holds)))
+        .order_by(SyncRun.state == "running", SyncRun.id)
+    )
+
+
+_UNDER_WAY = _under_way()
+
+
 def _runs_under_way(server_ids: list[int], now: float) -> dict[int, SyncRun]:
     """Waiting ones that somebody will take, and running ones whose holder still lives: a killed program
     leaves a row that says "running", and no worker goes to a server of which every source is paused.
     """
-    is_taken = db.and_(SyncRun.state == "waiting", Server.sources.any(Source.paused.is_(False)))
-    holds = db.and_(Server.lease_owner == SyncRun.holder, Server.lease_until >= now)
-    query = (
-        db.select(SyncRun)
-        .join(Server, Server.id == SyncRun.server_id)
-        .where(SyncRun.server_id.in_(server_ids))
-        .where(db.or_(is_taken, db.and_(SyncRun.state == "running", holds)))
-        .order_by(SyncRun.state == "running", SyncRun.id)
-    )
-    return {run.server_id: run for run in db.session.scalars(query)}
+    runs = db.session.scalars(_UNDER_WAY, {"ids": server_ids, "now": now})
+    return {run.server_id: run for run in runs}
+
+
+_NEWEST = (
+    db.select(db.func.max(SyncRun.id))
+    .where(SyncRun.server_id.in_(_IDS), SyncRun.state.in_(("done", "failed")))
+    .group_by(SyncRun.server_id)
+)
+_LAST = db.select(SyncRun).where(SyncRun.id.in_(_NEWEST))
 
 
 def _last_runs(server_ids: list[int]) -> dict[int, SyncRun]:
-    newest = (
-        db.select(db.func.max(SyncRun.id))
-        .where(SyncRun.server_id.in_(server_ids), SyncRun.state.in_(("done", "failed")))
-        .group_by(SyncRun.server_id)
-    )
-    return {
-        run.server_id: run for run in db.session.scalars(db.select(SyncRun).where(SyncRun.id.in_(newest)))
-    }
+    return {run.server_id: run for run in db.session.scalars(_LAST, {"ids": server_ids})}
 
 
 def _line(server: Server, current: SyncRun | None, last: SyncRun | None, now: float) -> ServerLine:

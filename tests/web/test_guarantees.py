@@ -30,7 +30,7 @@ from web.small_world import BETWEEN, STEPS, CutShell, SmallWorld
 
 from remoteweb import actions, create_app
 from remoteweb.database import db
-from remoteweb.jobs import queries
+from remoteweb.jobs import action_queries
 from remoteweb.models import Action, Job
 from remoteweb.upgrade import upgrade_database
 
@@ -228,9 +228,10 @@ class Guarantees(RuleBasedStateMachine):
     @invariant()
     def what_waits_is_seen(self) -> None:
         seen = {
-            action.uuid for action in queries.last_actions([job.id for job in self.world.jobs()]).values()
+            action.uuid
+            for action in action_queries.last_actions([job.id for job in self.world.jobs()]).values()
         }
-        seen |= {action.uuid for action in queries.submissions(since=0.0)}
+        seen |= {action.uuid for action in action_queries.submissions(since=0.0)}
         waiting = [action for action in self.world.actions() if action.state in actions.OPEN]
         assert {action.uuid for action in waiting[-5:]} <= seen
         db.session.remove()
