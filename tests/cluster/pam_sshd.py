@@ -3,13 +3,21 @@
 import hmac
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.parts import need
 from cluster.sshd import Account, Sshd
 
 STEP = 30  # seconds that a code is valid for
 # Neither limits nor an audit id can be set in a container.
 REST = "account required pam_permit.so\nsession required pam_permit.so\n"
+CODE = "auth required pam_oath.so usersfile={folder}/users.oath window=2 digits=6\n"
+PASSWORD = "auth required pam_unix.so nodelay\n"
+# Waits until somebody approves it: until the file `approved` lies in the folder.
+APPROVAL = "auth required pam_exec.so /bin/sh {folder}/approve\nauth required pam_permit.so\n"
+KEY_THEN_QUESTIONS = "AuthenticationMethods publickey,keyboard-interactive\n"
 OPTIONS = "UsePAM yes\nKbdInteractiveAuthentication yes\nPasswordAuthentication no\n"
 
 
@@ -54,3 +62,29 @@ class PamSshd(Sshd):
         digest = hmac.digest(self._secrets[user], int(time.time() // STEP).to_bytes(8), "sha1")
         at = digest[-1] & 15
         return f"{(int.from_bytes(digest[at : at + 4]) & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+Make = Callable[..., PamSshd]
+
+
+@contextmanager
+def pam_servers(folder: Path) -> Iterator[Make]:
+    """`make(pam, options)`: a server per stack, kept until the end."""
+    need("sshd with PAM", "sshd", "unshare", "setpriv", "useradd", root=True)
+    if not list(Path("/usr/lib").glob("*/security/pam_oath.so")):
+        need("PAM module for codes", "pam_oath.so")
+    servers: dict[tuple[str, str], PamSshd] = {}
+
+    def make(pam: str, options: str = "") -> PamSshd:
+        key = (pam, options)
+        if key not in servers:
+            servers[key] = PamSshd(folder / f"sshd-pam-{len(servers)}", pam, options)
+            servers[key].start()
+        servers[key].forget_codes()
+        return servers[key]
+
+    try:
+        yield make
+    finally:
+        for server in servers.values():
+            server.stop()

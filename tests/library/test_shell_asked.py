@@ -4,13 +4,12 @@ import getpass
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
 import pytest
-from cluster.pam_sshd import PamSshd
-from cluster.parts import need
+from cluster.pam_sshd import APPROVAL, CODE, KEY_THEN_QUESTIONS, PASSWORD, Make, PamSshd, pam_servers
 from cluster.proxy import Proxy
 from cluster.sshd import Sshd, make_key
 from library.asking import AskingServer, Somebody, serving
@@ -22,34 +21,13 @@ from remotejobs import Prompt, Target
 from remotejobs.errors import KeyLocked, LoginRefused, LoginUnanswered, TimedOut, Unreachable
 from remotejobs.shell import SSHShell
 
-CODE = "auth required pam_oath.so usersfile={folder}/users.oath window=2 digits=6\n"
-PASSWORD = "auth required pam_unix.so nodelay\n"
-KEY_THEN_QUESTIONS = "AuthenticationMethods publickey,keyboard-interactive\n"
 CANARY = "canary-9f2c71"
 
 
 @pytest.fixture(scope="module")
-def make(parts_folder: Path) -> Iterator[Callable[[str, str], PamSshd]]:
-    """A server per stack, kept for the module."""
-    need("sshd with PAM", "sshd", "unshare", "setpriv", "useradd", root=True)
-    if not list(Path("/usr/lib").glob("*/security/pam_oath.so")):
-        need("PAM module for codes", "pam_oath.so")
-    servers: dict[tuple[str, str], PamSshd] = {}
-
-    def one(pam: str, options: str = "") -> PamSshd:
-        key = (pam, options)
-        if key not in servers:
-            servers[key] = PamSshd(parts_folder / f"sshd-pam-{len(servers)}", pam, options)
-            servers[key].start()
-        servers[key].forget_codes()
-        return servers[key]
-
-    yield one
-    for server in servers.values():
-        server.stop()
-
-
-Make = Callable[..., PamSshd]
+def make(parts_folder: Path) -> Iterator[Make]:
+    with pam_servers(parts_folder) as make:
+        yield make
 
 
 def to(server: Sshd, prompter: Somebody | None = None, **options: object) -> SSHShell:
@@ -229,15 +207,11 @@ def test_an_answer_that_comes_too_late_is_not_sent(make: Make) -> None:
     assert person.asked[0].seconds <= 0.3
 
 
-APPROVAL = (
-    "auth required pam_exec.so stdout /bin/echo Approve the request on your phone\n"
-    "auth required pam_exec.so /bin/sh {folder}/approve\n"
-    "auth required pam_permit.so\n"
-)
-
-
 def approving(make: Make, seconds: float) -> PamSshd:
-    server = make(APPROVAL, KEY_THEN_QUESTIONS)
+    server = make(
+        "auth required pam_exec.so stdout /bin/echo Approve the request on your phone\n" + APPROVAL,
+        KEY_THEN_QUESTIONS,
+    )
     (server.folder / "approve").write_text(f"exec sleep {seconds}\n")
     return server
 
