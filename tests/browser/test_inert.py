@@ -24,7 +24,8 @@ from .conftest import Open
 from .test_pages import poll
 
 OURS = re.compile(
-    r"/(static/.*|sync|servers|audit|changes|jobs/\d+(/changes|/cancel|/resubmit)?|sources/\d+/(remove|pause|resume))?\Z"
+    r"/(static/.*|sync|servers|audit|changes|jobs/\d+(/changes|/cancel|/resubmit)?|sources/\d+/(remove|pause|resume)"
+    r"|servers/(host-keys|logins/\d+(/watch|/answer)?))?\Z"
 )
 # What a payload would leave behind if any of it ran, or became an element.
 TRACES = """() => [
