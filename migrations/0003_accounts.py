@@ -24,6 +24,7 @@ def upgrade():
     _owners()
     _host_keys()
     _logins()
+    _tails()
 
 
 def downgrade():
@@ -332,3 +333,22 @@ def _logins():
         sa.ForeignKeyConstraint(["login_id"], ["login.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("login_id"),
     )
+
+
+def _tails():
+    """What a job has printed, for as long as somebody reads it."""
+    op.create_table(
+        "tail",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("job_id", sa.Integer(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("read_at", sa.Float(), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("job_id", "stream"),
+    )
+    op.create_index("ix_tail_asked_at", "tail", ["asked_at"])

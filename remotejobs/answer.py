@@ -202,7 +202,7 @@ class Answer:
     schedulers: list[str] = field(default_factory=list)  # of the question "detect"
     claimed: int | None = None  # of the question "claimed": the highest n of that work; None: it is not known
     text: str | None = None  # of the question "look", base64
-    log: LogTail | None = None  # of the question "log"
+    logs: list[LogTail] = field(default_factory=list)  # of the questions "log"
     cleaned: dict[str, Cleaned] = field(default_factory=dict)  # by app; one that is missing here is unknown
     pruned: dict[str, Pruned] = field(default_factory=dict)
     spool: BinaryIO | None = None

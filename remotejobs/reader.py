@@ -294,8 +294,9 @@ class _Reader:
         content = b"" if text == "-" else binascii.a2b_base64(text, strict_mode=True)
         if stream not in STREAMS or len(content) > LOG_LIMIT:
             raise ValueError("it has another log than was asked for")
-        self.answer.log = LogTail(JobKey.parse(key), stream, content, max(_whole(size), len(content)))
+        size_ = max(_whole(size), len(content))
+        self.answer.logs.append(LogTail(JobKey.parse(key), stream, content, size_))
 
     def _on_nolog(self, key: str, stream: str, code: str) -> None:
         said = sentences.of_log(code, self.answer.server, str(JobKey.parse(key)), clean(stream)[:10])
-        self.answer.log = LogTail(JobKey.parse(key), stream, error=said)
+        self.answer.logs.append(LogTail(JobKey.parse(key), stream, error=said))

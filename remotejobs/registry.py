@@ -107,9 +107,9 @@ class Registry:
     def log(self, key: JobKey, stream: str, limit: int) -> LogTail:
         """The last `limit` bytes of what the job has printed. Raises NoSuchJob, ServerProblem."""
         answer = self._question("log", self.app, str(key), stream, str(limit))
-        if answer.log is None:  # a gate from before there were logs
+        if not answer.logs:  # a gate from before there were logs
             raise ServerProblem(sentences.no_logs(answer.server))
-        return answer.log
+        return answer.logs[0]
 
     def cleaned(self, cleaning: Cleaning) -> Cleaned | None:
         """Seals what is settled, in one exchange. None: it is not known what was done."""

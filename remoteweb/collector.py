@@ -15,7 +15,7 @@ from remotejobs.answer import Answer
 from remotejobs.errors import HostKeyUnknown, LoginError, RemoteJobsError, ServerProblem
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
-from remoteweb import answers, changes, cleaning, confirming, leases, outcomes, runs, sending, trouble
+from remoteweb import answers, changes, cleaning, confirming, leases, outcomes, runs, sending, tails, trouble
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Lease, LeaseLost, TooSoon
 from remoteweb.models import Server, Source
@@ -89,6 +89,7 @@ def _begin(
         run_id = runs.begin(lease, asked_by, whole_server=apps is None)
         sync = _planned(lease, Progress(run_id, listener), apps)
         sync.has_due = sending.is_any_due(lease, list(sync.known.values()))
+        sync.tails = tails.waiting(list(sync.known.values()))
         if not sync.has_due:  # a sync that a person waits for has enough to do
             sync.cleanings = cleaning.planned(sync.known)
         server = db.session.get_one(Server, server_id)
@@ -125,6 +126,7 @@ def _carry_out(sync: Sync, shell_factory: ShellFactory, at: Server, timeout: flo
             sync.wire_was_touched = shell.execs > 0
     try:
         answers.take_in(sync, answer)
+        tails.take_in(sync.tails, answer)
     finally:
         answer.close()
     return answer
@@ -146,6 +148,7 @@ def _prepare(sync: Sync, timeout: float) -> Request:
         sources=[SourceRequest(app, sync.cursors.get(app)) for app in sync.wanted],
         actions=[item.request for item in sync.sent],
         cleanings=list(sync.cleanings),
+        questions=[question for tail in sync.tails for question in tail.questions],
         # The server stops before we would hang up: what it has done by then it can still say.
         budget=max(timeout - 15.0, timeout / 2),
         timeout=timeout,

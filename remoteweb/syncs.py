@@ -6,6 +6,7 @@ from remotejobs.exchange import Cleaning
 from remoteweb.leases import Lease
 from remoteweb.runs import Progress, SourceResult
 from remoteweb.sending import Sent
+from remoteweb.tails import Wanted
 
 
 @dataclass(slots=True)
@@ -41,4 +42,5 @@ class Sync:
     has_due: bool = False  # an action that is to be sent
     sent: list[Sent] = field(default_factory=list)
     cleanings: list[Cleaning] = field(default_factory=list)
+    tails: list[Wanted] = field(default_factory=list)  # of logs that somebody waits for
     wire_was_touched: bool = False

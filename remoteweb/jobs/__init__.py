@@ -10,4 +10,5 @@ register(bp)
 from remoteweb.jobs import asking as asking  # noqa: E402  the views register themselves on `bp`
 from remoteweb.jobs import detail as detail  # noqa: E402
 from remoteweb.jobs import feed as feed  # noqa: E402
+from remoteweb.jobs import output as output  # noqa: E402
 from remoteweb.jobs import pages as pages  # noqa: E402

@@ -9,6 +9,8 @@ from remoteweb import changes, viewer
 from remoteweb.jobs import action_queries, asked, bp, feed, queries, words
 from remoteweb.jobs.history import Step, history
 from remoteweb.jobs.listing import POLL_IDLE, POLL_LIVE, Row, row
+from remoteweb.jobs.output import Output
+from remoteweb.jobs.output import of as output_of
 from remoteweb.jobs.pages import wants_part
 from remoteweb.models import Action, Job
 
@@ -27,6 +29,7 @@ class Shown:
     next_run: Job | None  # a later run of the same work
     tag: str
     seconds: int
+    output: Output | None
 
 
 @bp.get("/jobs/<int(max=2147483647):job_id>")
@@ -75,4 +78,5 @@ def shown_job(job: Job, tag: str) -> Shown:
         next_run=runs[0] if runs and runs[0].n > job.n else None,
         tag=tag,
         seconds=POLL_IDLE if words.is_final(job) and in_row.action is None else POLL_LIVE,
+        output=output_of(job),
     )

@@ -14,7 +14,7 @@ from flask import Flask
 
 from remotejobs.errors import RemoteJobsError
 from remotejobs.shell import Shell
-from remoteweb import collector, kept, leases, runs, sources, trouble
+from remoteweb import collector, kept, leases, runs, sources, tails, trouble
 from remoteweb.connect import unattended
 from remoteweb.database import db
 from remoteweb.kept import KeptConnections, SignInNeeded
@@ -82,6 +82,7 @@ class Worker(threading.Thread):
         }
         with self.app.app_context():
             _close_abandoned()
+            tails.forget_old()
             _meet_this_machine()
             self._logins.look_around()
             ids = [server.id for server in sources.with_sources_of_everybody() if self._is_due(server)]

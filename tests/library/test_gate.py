@@ -161,13 +161,19 @@ def narrow(sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nar
     yield from narrow_account(sshd, tmp_path_factory.mktemp("keys"))
 
 
+def with_one_job(narrow: Narrow) -> None:
+    """The registry of the account as if nothing had been done with it yet."""
+    shutil.rmtree(narrow.account.home / f".{APP}", ignore_errors=True)
+    folder = Folder.make(narrow.account.home)
+    folder.ended(key_of(1))
+    folder.owned_by(narrow.account.user)
+
+
 @pytest.mark.parametrize("login_shell", ["dash", "tcsh", "fish"])
 def test_it_answers_through_any_login_shell(sshd: Sshd, tmp_path: Path, login_shell: str) -> None:
     need(login_shell, login_shell)
     for narrow in narrow_account(sshd, tmp_path, shutil.which(login_shell) or ""):
-        folder = Folder.make(narrow.account.home)
-        folder.ended(key_of(1))
-        folder.owned_by(narrow.account.user)
+        with_one_job(narrow)
         jobs = narrow.jobs()
         assert jobs.settings.list_keys() == [key_of(1)]
         assert jobs.read_log(key_of(1)[:32], 1).text == "said\n"
@@ -181,9 +187,7 @@ def test_a_variable_of_that_name_makes_no_gate(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_the_key_is_not_for_is_a_sentence(narrow: Narrow, tmp_path: Path) -> None:
-    folder = Folder.make(narrow.account.home)
-    folder.ended(key_of(1))
-    folder.owned_by(narrow.account.user)
+    with_one_job(narrow)
     before = sorted(narrow.account.home.rglob("*"))
     jobs = narrow.jobs()
     (tmp_path / "input").mkdir()
@@ -240,6 +244,7 @@ def installed_gate(narrow: Narrow, *changes: tuple[str, str]) -> None:
 
 
 def test_an_older_gate_of_the_same_protocol_is_used(narrow: Narrow) -> None:
+    with_one_job(narrow)
     installed_gate(narrow, (gate.build(), "1-00000000"), ("|log)$/ {", ")$/ {"))
     jobs = narrow.jobs()
     assert jobs.settings.list_keys() == [key_of(1)]
@@ -254,6 +259,7 @@ def test_an_older_gate_of_the_same_protocol_is_used(narrow: Narrow) -> None:
 def test_a_gate_of_another_protocol_is_refused_with_the_command_that_renews_it(
     narrow: Narrow, protocol: str, sentence: str
 ) -> None:
+    with_one_job(narrow)
     installed_gate(narrow, (" PROBE=1 ", f" PROBE={protocol} "))
     with pytest.raises(ServerProblem, match=sentence):
         narrow.jobs().settings.list_keys()
