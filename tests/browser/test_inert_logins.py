@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -30,6 +31,7 @@ from .test_inert import Watch, as_read
 
 ALL = as_read(hostile.ALL)
 SOON = 20_000
+SPACE = re.compile(r"\s+")
 TYPE = "".join(ALL.split()).encode("ascii", "ignore").decode()  # of a key: one word
 TITLE = "me@127.0.0.1:{}"
 
@@ -145,9 +147,10 @@ def test_as_a_server_asks_them_over_the_wire(app: Flask, worker: Worker, phone: 
             db.session.commit()
         page = phone(f"/servers/logins/{begin(app, port)}")
         watch = Watch(page)
+        fields = page.locator("#question input:not([type=hidden])")
         for start in range(0, len(PAYLOADS), MAX_QUESTIONS):
-            fields = page.locator("#question input:not([type=hidden])")
-            expect(fields).to_have_count(len(PAYLOADS[start : start + MAX_QUESTIONS]), timeout=SOON)
+            expect(page.locator(".words").first).to_have_text(SPACE.sub(" ", PAYLOADS[start]), timeout=SOON)
+            assert fields.count() == len(PAYLOADS[start : start + MAX_QUESTIONS])
             expect(page.locator("#question pre")).to_contain_text("hx-post=/pwned")
             assert watch.done(page.title()) == []
             for number in range(fields.count()):
