@@ -50,6 +50,9 @@ class PublicKey:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
+        """From a .pub file, or from its line itself. Raises BadInput."""
+        if str(path).startswith(tuple(f"{kind} " for kind in TYPES)):
+            return cls.parse(str(path))
         try:
             with Path(path).open(encoding="utf-8", errors="replace") as file:
                 return cls.parse(file.read(64 << 10))

@@ -305,7 +305,10 @@ def _as_json(state: dict[str, Any]) -> str:
 @main.command("install-gate")
 @click.argument("server", required=False, metavar="[USER@]HOST[:PORT]")
 @click.option(
-    "--key", "key_file", metavar="FILE", help="The public key that is to be narrow; without it, one is made."
+    "--key",
+    "key_file",
+    metavar="FILE",
+    help="The public key that is to be narrow: its file, or its line itself. Without it, one is made.",
 )
 @click.option(
     "--from",

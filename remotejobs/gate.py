@@ -20,6 +20,8 @@ from remotejobs.program import PROTOCOL, narrow, packed
 from remotejobs.shell import Shell
 
 FOLDER = ".remotejobs-gate"
+# Where it lies, for a line that is written before anybody has looked there: the login shell puts the home in.
+USUAL_PATH = f"~/{FOLDER}/{PROTOCOL}/gate"
 _HERE = Path(__file__).resolve().parent / "gate"
 _PATH = re.compile(r"/[A-Za-z0-9/._@+,:=~-]{1,1000}\Z", re.ASCII)
 _SETTINGS = {

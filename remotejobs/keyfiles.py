@@ -1,9 +1,10 @@
-"""Keys that lie in files, with their passphrases and their certificates."""
+"""Keys that lie in files, with their passphrases and their certificates; and those that lie in no file."""
 
 import base64
+import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,25 @@ _OPENSSH = b"openssh-key-v1\0"
 
 
 @dataclass(frozen=True, slots=True)
+class HeldKey:
+    """A private key that its program holds in memory: ed25519, `text` in OpenSSH's format without a passphrase.
+
+    `label` stands for it in sentences; `if_refused` is one more, for a person whose server does not take it.
+    """
+
+    label: str
+    text: str = field(repr=False)
+    if_refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """A key to try. `blob` is what the server is shown: the certificate where there is one."""
 
     label: str
     key: "PKey"
     blob: bytes
+    if_refused: str = ""
 
 
 class KeyFiles:
@@ -97,6 +111,17 @@ class KeyFiles:
         day = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         self._obstacles.append(f"The certificate {file} {word} {day}: get a new one.")
         return False
+
+
+def held_offer(held: HeldKey) -> Offer | None:
+    """None where the text is no such key."""
+    import paramiko
+
+    try:
+        key: PKey = paramiko.Ed25519Key(file_obj=io.StringIO(held.text))
+    except (paramiko.SSHException, ValueError, TypeError, IndexError):
+        return None
+    return Offer(held.label, key, key.asbytes(), held.if_refused)
 
 
 class _NeedsPassphraseError(Exception):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from remotejobs.errors import KeyLocked, LoginError, LoginRefused, LoginUnanswered
+from remotejobs.keyfiles import HeldKey
 from remotejobs.offers import Offers
 from remotejobs.person import Person
 from remotejobs.prompts import ANSWER_WITHIN, MAX_ROUNDS, Prompter
@@ -33,6 +34,8 @@ class Login:
         password: str | None = None,
         passphrase: str | None = None,
         keys: Sequence[Path] = (),
+        held_keys: Sequence[HeldKey] = (),
+        only_held_keys: bool = False,
         allow_agent: bool = True,
         look_for_keys: bool = True,
         prompter: Prompter | None = None,
@@ -49,10 +52,13 @@ class Login:
             allow_agent=allow_agent,
             look_for_keys=look_for_keys,
             is_wanted=self._is_wanted,
+            held=held_keys,
+            only_held=only_held_keys,
         )
         self._keys = iter(self._offers)
         self._obstacles = self._offers.obstacles
         self._tried: list[str] = []
+        self.accepted_key = b""  # the public half of the key that was taken, perhaps as one step of several
         self._taken: list[str] | None = None  # the methods that the server says it takes
         self._keys_tried = self._rounds = 0
         self._password_sent = self._was_refused = self._is_over = False
@@ -121,7 +127,9 @@ class Login:
             self._keys_tried += 1
             self._tried.append(offer.label)
             try:
-                return list(transport.auth_publickey(self._target.user, offer.key))
+                further = list(transport.auth_publickey(self._target.user, offer.key))
+                self.accepted_key = offer.blob
+                return further
             except paramiko.BadAuthenticationType as error:
                 self._obstacles.append("It takes no keys.")
                 self._taken = error.allowed_types
@@ -132,6 +140,8 @@ class Login:
                 self._was_refused = True
                 if not isinstance(error, paramiko.AuthenticationException):
                     self._obstacles.append(f"{offer.label} could not sign.")
+                elif offer.if_refused:
+                    self._obstacles.append(offer.if_refused)
         return None
 
     def _is_wanted(self, path: Path, public: bytes) -> bool:
@@ -235,7 +245,9 @@ class Login:
         )
         hung_up = "" if still_there else "It hung up. "
         advice = f"Once `{target.ssh}` works without a question, this does too."
-        if self._person.is_there:
+        if self._offers.only_held:
+            advice = ""  # of a key that is in no file, ssh knows nothing
+        elif self._person.is_there:
             advice = f"Try again, and look what `{target.ssh}` says."
         sentence = " ".join(
             [
@@ -243,6 +255,6 @@ class Login:
                 *dict.fromkeys(self._obstacles),
                 advice,
             ]
-        )
+        ).rstrip()
         is_locked = self._offers.met_a_locked_one and not self._tried
         return KeyLocked(sentence) if is_locked else LoginRefused(sentence)

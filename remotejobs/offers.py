@@ -5,7 +5,7 @@ from pathlib import Path
 
 from remotejobs.agent import agent_keys
 from remotejobs.errors import KeyLocked
-from remotejobs.keyfiles import KeyFiles, Offer, public_blob
+from remotejobs.keyfiles import HeldKey, KeyFiles, Offer, held_offer, public_blob
 from remotejobs.person import Person
 from remotejobs.target import Target
 
@@ -13,7 +13,9 @@ FOUND_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 class Offers:
-    """Named files, the agent, files of ~/.ssh; then those of them that need a passphrase, which a person is asked for.
+    """Keys in memory, named files, the agent, files of ~/.ssh; then what of them needs a passphrase, which a person is asked for.
+
+    With `only_held` those in memory alone: no server learns from us what other keys there are.
 
     What stood in the way of a key is a sentence in `obstacles`. `is_wanted` tells of a file and its public key whether the
     server would take it.
@@ -29,10 +31,13 @@ class Offers:
         allow_agent: bool,
         look_for_keys: bool,
         is_wanted: Callable[[Path, bytes], bool],
+        held: Sequence[HeldKey] = (),
+        only_held: bool = False,
     ) -> None:
         self.obstacles: list[str] = []
         self._target, self._person = target, person
         self._named = list(dict.fromkeys([*keys, *target.key_files]))
+        self._held, self.only_held = held, only_held
         self._allow_agent = allow_agent
         self._look_for_keys = look_for_keys and not target.key_files
         self._files = KeyFiles(passphrase, target.certificate_files, self.obstacles)
@@ -52,6 +57,15 @@ class Offers:
                 yield offer
 
     def _all(self) -> Iterator[Offer]:
+        for held in self._held:
+            if offer := held_offer(held):
+                yield offer
+            else:
+                self.obstacles.append(f"{held.label} cannot be read as a key of type ed25519.")
+        if not self.only_held:
+            yield from self._others()
+
+    def _others(self) -> Iterator[Offer]:
         yield from self._files.open_ones(self._named, must_exist=True)
         if self._allow_agent:
             yield from self._from_agent()

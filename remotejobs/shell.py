@@ -17,6 +17,7 @@ from remotejobs.destination import Destination
 from remotejobs.errors import HostKeyUnknown, ServerProblem, TimedOut, Unreachable
 from remotejobs.foreign import plain
 from remotejobs.hostkeys import AcceptedKeys, remember
+from remotejobs.keyfiles import HeldKey
 from remotejobs.link import Link
 from remotejobs.logins import Login
 from remotejobs.output import MAX_STDOUT, Answer, Output, Progress, Readable
@@ -106,9 +107,11 @@ class SSHShell:
     `destination` is looked up in ~/.ssh/config (with `config`), or is a Target, which is taken as it stands. `jumps` are
     the servers on the way to it, the first one first, instead of those that the file names.
 
-    `keys` and `passphrase` are used at every hop, `password` at the last one alone. Without `prompter` nobody is asked
-    anything; with one, it is asked for passphrases, passwords and codes, and may take `answer_within` seconds per hop, the
-    server's own waiting (for an approval on a phone) included.
+    `keys` and `passphrase` are used at every hop, `password` at the last one alone, and there `held_keys`, before all others
+    or (`only_held_keys`) instead of them. `key_accepted` is told the public half of the key that the last hop took, whichever
+    it was, once that hop has let us in. Without `prompter` nobody is asked anything; with one, it is asked for passphrases,
+    passwords and codes, and may take `answer_within` seconds per hop, the server's own waiting (for an approval on a phone)
+    included.
 
     Host keys count that stand in the files `known_hosts` or among the lines `extra_host_keys`, several per name.
     `accept_host_key` gets a HostKeyUnknown, which may be of a jump, and may say yes for a person; the key is then handed to
@@ -122,6 +125,9 @@ class SSHShell:
         password: str | None = None,
         passphrase: str | None = None,
         keys: Sequence[str | Path] = (),
+        held_keys: Sequence[HeldKey] = (),
+        only_held_keys: bool = False,
+        key_accepted: Callable[[bytes], None] | None = None,
         allow_agent: bool = True,
         look_for_keys: bool = True,
         config: bool = True,
@@ -139,6 +145,7 @@ class SSHShell:
         self.execs = 0
         self._password, self._passphrase = password, passphrase
         self._keys = [Path(key).expanduser() for key in keys]
+        self._held_keys, self._only_held_keys, self._key_accepted = held_keys, only_held_keys, key_accepted
         self._allow_agent, self._look_for_keys = allow_agent, look_for_keys
         self._config = config
         self._jumps = jumps
@@ -247,6 +254,8 @@ class SSHShell:
                 accepted = AcceptedKeys(hop.key_name, files, self._extra_host_keys)
                 login = self._login(hop, is_last=hop is hops[-1])
                 link = Link.open(hop, login, accepted, self._how_to_accept(hop), self._connect_timeout, link)
+            if self._key_accepted and login.accepted_key:
+                self._key_accepted(login.accepted_key)
         except BaseException:
             if link:
                 link.close()
@@ -261,6 +270,8 @@ class SSHShell:
             password=self._password if is_last else None,
             passphrase=self._passphrase,
             keys=self._keys,
+            held_keys=self._held_keys if is_last else (),
+            only_held_keys=is_last and self._only_held_keys,
             allow_agent=self._allow_agent,
             look_for_keys=self._look_for_keys,
             prompter=self._prompter,

@@ -107,7 +107,9 @@ def test_written_with_consent_the_rest_of_the_file_stays_and_a_second_time_chang
     assert b'from="127' not in real.read_bytes() and real.read_bytes().count(b"remotejobs-gate") == 1
 
     other = make_key(tmp_path / "other")
-    assert run("install-gate", there, "--key", f"{other}.pub", "--write").exit_code == 0
+    itself = other.with_suffix(".pub").read_text().strip()
+    assert run("install-gate", there, "--key", itself, "--write").exit_code == 0
+    assert itself.encode() in real.read_bytes()
     one = run("install-gate", there, "--remove", "--key", f"{key}.pub")
     assert "Removed 1 line " in one.stderr and "The gate stays" in one.stderr
     rest = run("install-gate", there, "--remove")

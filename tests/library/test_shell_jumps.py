@@ -1,6 +1,7 @@
 """A server that is reached through others, on three real sshds: each hop is checked, bounded and closed for itself."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from library.test_shell_faults import leaving_nothing, listening, silence
 
 from remotejobs import BadInput, RemoteJobSubmitter, Target
 from remotejobs.aliases import parse_jumps, resolve
+from remotejobs.authorized import PublicKey
 from remotejobs.destination import Destination
 from remotejobs.errors import (
     HostKeyChanged,
@@ -26,6 +28,7 @@ from remotejobs.errors import (
     TimedOut,
     Unreachable,
 )
+from remotejobs.keyfiles import HeldKey
 from remotejobs.shell import SSHShell
 
 SERVERS = ("gate", "inner", "far")
@@ -400,3 +403,31 @@ def test_a_link_that_dies_behind_a_jump_ends_a_command_in_time(servers: list[Ssh
             wait_until(lambda: not shell._link or not shell._link.alive, "the end to be seen", 5)
             assert whoami(shell) == far.user
         link.revive()
+
+
+def test_a_key_in_memory_is_shown_to_the_last_hop_alone_which_is_shown_nothing_else(
+    servers: list[Sshd], tmp_path: Path
+) -> None:
+    gate, _, far = servers
+    held, account = make_key(tmp_path / "held"), far.account()
+    (account.home / ".ssh" / "authorized_keys").write_text(held.with_suffix(".pub").read_text())
+    target = Target(far.host, far.port, account.user, (far.key,), jumps=(hop(gate),))
+    marks, taken = [len(server.log.read_text()) for server in (gate, far)], []
+    with SSHShell(
+        target,
+        held_keys=[HeldKey("the held one", held.read_text())],
+        only_held_keys=True,
+        key_accepted=taken.append,
+        known_hosts=[],
+        extra_host_keys=known(servers),
+    ) as shell:
+        assert held.read_text().splitlines()[2] not in repr(vars(shell))
+        with shell.run("id -un") as output:
+            assert output.stdout.read().decode().strip() == account.user
+    own, theirs = (PublicKey.read(f"{key}.pub") for key in (held, gate.key))
+    assert taken == [own.blob]
+    seen = [
+        set(re.findall(r"SHA256:[\w+/]{43}", server.log.read_text()[mark:]))
+        for server, mark in zip((gate, far), marks, strict=True)
+    ]
+    assert seen == [{theirs.fingerprint}, {own.fingerprint}]
