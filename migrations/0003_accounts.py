@@ -25,6 +25,7 @@ def upgrade():
     _host_keys()
     _logins()
     _tails()
+    _made_keys()
 
 
 def downgrade():
@@ -352,3 +353,39 @@ def _tails():
         sa.UniqueConstraint("job_id", "stream"),
     )
     op.create_index("ix_tail_asked_at", "tail", ["asked_at"])
+
+
+def _made_keys():
+    op.create_table(
+        "made_key",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("owner_id", sa.Integer(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("public", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.Text(), nullable=False),
+        sa.Column("sealed_by", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("made_at", sa.Float(), nullable=True),
+        sa.Column("accepted_at", sa.Float(), nullable=True),
+        sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["owner_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    for name, condition in (
+        ("made_key_new", "state IN ('wanted', 'made')"),
+        ("made_key_in_use", "state = 'in_use'"),
+    ):
+        op.create_index(
+            name,
+            "made_key",
+            ["owner_id", "user", "host", "port"],
+            unique=True,
+            sqlite_where=sa.text(condition),
+            postgresql_where=sa.text(condition),
+        )

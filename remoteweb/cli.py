@@ -26,6 +26,7 @@ def register(app: Flask) -> None:
     from remoteweb import user_commands
     from remoteweb.audit_command import show_audit
     from remoteweb.database_commands import backup, migrate
+    from remoteweb.key_commands import keys
     from remoteweb.list_commands import list_jobs, list_sources
     from remoteweb.update_command import update_database
 
@@ -41,6 +42,7 @@ def register(app: Flask) -> None:
         backup,
         sync_worker,
         show_audit,
+        keys,
         *user_commands.COMMANDS,
     ):
         app.cli.add_command(command)

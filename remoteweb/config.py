@@ -1,5 +1,6 @@
 """The settings: what the environment may say as `REMOTEWEB_<NAME>`, and what holds when it says nothing."""
 
+import base64
 import difflib
 import math
 from collections.abc import Callable, Mapping
@@ -121,6 +122,22 @@ def folder(value: str) -> Path:
     return Path(value)
 
 
+def file(value: str) -> Path:
+    if not Path(value).is_absolute():
+        raise ValueError("the absolute path of a file")
+    return Path(value)
+
+
+def key_of_32_bytes(value: str) -> bytes:
+    try:
+        key = base64.b64decode(value.strip(), validate=True)
+    except ValueError:  # binascii's own is one
+        key = b""
+    if len(key) != 32:
+        raise ValueError("32 random bytes in base64, for instance from `openssl rand -base64 32`")
+    return key
+
+
 def paths(value: str) -> tuple[Path, ...]:
     found = tuple(Path(part) for part in value.split(":") if part)
     if not found or not all(path.is_absolute() for path in found):
@@ -220,6 +237,21 @@ SETTINGS = {
             None,
             "The private keys that syncs may use, and no other way in: files, or folders of such files, separated by colons. "
             "Without it: the agent and the keys in `~/.ssh` of whoever runs it.",
+        ),
+        Setting(
+            "KEY_ENCRYPTION_FILE",
+            file,
+            None,
+            "The file with the key under which the keys made for servers lie encrypted in the database, 32 random bytes in "
+            "base64: on a VPS a credential, for the sync worker alone. Without it: made when it is first needed, and kept as "
+            "`key-encryption` in the state folder.",
+        ),
+        Setting(
+            "KEY_ENCRYPTION_KEY",
+            key_of_32_bytes,
+            None,
+            "The same key itself, in the place of a file. The pages, where they are a process of their own, do not start with "
+            "it.",
         ),
         Setting(
             "RUNTIME_FOLDER",

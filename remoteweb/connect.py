@@ -7,26 +7,43 @@ from typing import Any
 
 import msgspec
 from flask import current_app
+from sqlalchemy.exc import DBAPIError
 
 from remotejobs.aliases import resolve
 from remotejobs.destination import Destination
-from remotejobs.errors import HostKeyUnknown
+from remotejobs.errors import HostKeyUnknown, LoginRefused
 from remotejobs.prompts import Prompter
 from remotejobs.shell import LocalShell, Shell, SSHShell
 from remotejobs.target import Target
-from remoteweb import audit, hostkeys, sources, viewer
+from remoteweb import audit, hostkeys, key_making, made_keys, sources, viewer
 from remoteweb.accounts import ADMINISTRATOR, FIRST, Account
 from remoteweb.database import db
 from remoteweb.given_keys import given_keys
-from remoteweb.models import Server
+from remoteweb.made_keys import At
+from remoteweb.models import Server, Source
 from remoteweb.paths import state_folder
 
 CONNECT_SECONDS = 20.0
 
 
 def unattended(server: Server) -> Shell:
-    """For the worker: the keys that it was given, else the agent and the keys of whoever started it, and nobody to ask."""
-    return LocalShell() if server.is_local else _over_ssh(server, connect_timeout=CONNECT_SECONDS)
+    """For the worker, and nobody to ask: the key that was made for this login, else the keys that it was given, else the agent
+    and the keys of whoever started it.
+    """
+    if server.is_local:
+        return LocalShell()
+    _refuse_what_is_revoked(server)
+    return _over_ssh(server, connect_timeout=CONNECT_SECONDS)
+
+
+def _refuse_what_is_revoked(server: Server) -> None:
+    """Where nothing else opens a server, no connection is made for nothing."""
+    at = At.of(server)
+    if not _is_an_administrators(server) and made_keys.was_revoked(at) and not made_keys.live(at):
+        raise LoginRefused(
+            f"The key that was made here for {at} was revoked, and no other is there. Nothing was sent. Make another one, or "
+            "sign in."
+        )
 
 
 def asking(server: Server, way: str, prompter: Prompter) -> SSHShell:
@@ -65,11 +82,13 @@ def _over_ssh(server: Server, way: str | None = None, **options: Any) -> SSHShel
     target = _target(server, server.way if way is None else way)
     if not keys["allow_agent"]:  # what the way itself names are files of whoever runs this program
         target = _without_keys(target)
+    made = _made_keys(server)
     db.session.rollback()  # nothing of the database is held while it connects
     return SSHShell(
         target,
         config=False,  # the alias was resolved when the server was added, and is not asked again
         **keys,
+        **made,
         # What ssh knows counts as well, and what earlier versions accepted lies in a file of ours: whoever had this
         # program then is the first account now.
         known_hosts=[
@@ -96,14 +115,57 @@ def _own_keys(server: Server) -> dict[str, Any]:
     """The keys of whoever runs this program open the servers of an administrator alone: another account would come in
     with them wherever it likes.
     """
-    account = db.session.get(Account, server.owner_id)
-    if account is None or account.role != ADMINISTRATOR:
+    if not _is_an_administrators(server):
         return {"keys": [], "allow_agent": False, "look_for_keys": False}
     keys = msgspec.json.decode(server.key_files, type=list[str])
     given = given_keys(current_app.config["SSH_KEYS"])
     if given is not None:
         keys = [str(key) for key in given if str(key) in keys] or [str(key) for key in given]
     return {"keys": keys, "allow_agent": given is None, "look_for_keys": given is None and not keys}
+
+
+def _is_an_administrators(server: Server) -> bool:
+    account = db.session.get(Account, server.owner_id)
+    return account is not None and account.role == ADMINISTRATOR
+
+
+def _made_keys(server: Server) -> dict[str, Any]:
+    """The key that was made for this login is all that its server is shown; of two, the new one first.
+
+    One that was made for a server which has let us in otherwise until now is tried before the other ways, and takes their
+    place once the server has taken it. Raises CannotUnseal.
+    """
+    at = At.of(server)
+    rows = made_keys.live(at)
+    if not rows:
+        return {}
+    is_new = any(row.accepted_at is None for row in rows)
+    opens = any(row.accepted_at is not None for row in rows)
+    return {
+        "held_keys": [key_making.opened(row) for row in rows],
+        "only_held_keys": opens or not _is_known(server),
+        "key_accepted": _Accepted(at) if is_new else None,
+    }
+
+
+def _is_known(server: Server) -> bool:
+    return db.session.scalar(db.select(Source.id).where(Source.server_id == server.id).limit(1)) is not None
+
+
+class _Accepted:
+    """That a server takes a new key is noted once. Where the database does not take that, the next login tells it again."""
+
+    def __init__(self, at: At) -> None:
+        self._at = at
+
+    def __call__(self, blob: bytes) -> None:
+        try:
+            made_keys.accepted(self._at, blob)
+        except DBAPIError as error:
+            db.session.rollback()
+            current_app.logger.warning(
+                "It could not be noted that %s takes its new key: %s", self._at, error.orig
+            )
 
 
 class _Stored:
@@ -135,15 +197,21 @@ def server_named(text: str) -> Server:
 
 def known_server(text: str) -> Server | None:
     """The same, without making one."""
+    at = login_named(text)
+    return sources.known(at.user, at.host, at.port)
+
+
+def login_named(text: str) -> At:
+    """Which login of the viewer's is meant, whether its server is known yet or not. Raises BadDestination, LoginError."""
     destination = Destination.parse(text)
     if (
         destination.user is None
         and not destination.port_given
         and (known := sources.by_alias(destination.host))
     ):
-        return known
+        return At.of(known)
     target = resolve(destination, _config())
-    return sources.known(target.user, target.host, target.port)
+    return At(viewer.current().owner_id, target.user, target.host, target.port)
 
 
 def _way(target: Target) -> str:

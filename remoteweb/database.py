@@ -1,5 +1,6 @@
 """The database: which one, its settings, and the mark for functions that write."""
 
+import contextlib
 import importlib.util
 import sqlite3
 from pathlib import Path
@@ -14,6 +15,7 @@ from remoteweb.config import PREFIX, WrongSetting
 
 NAME = f"{PREFIX}SQLALCHEMY_DATABASE_URI"
 LOCK_SECONDS = 15
+EMPTYING_SECONDS = 3
 # No transaction of ours waits for anything but the database.
 IDLE_SECONDS = 60
 # PostgreSQL's codes: a lock that did not come in time, two that waited for each other, two that wrote the same.
@@ -103,6 +105,7 @@ def _set_up_sqlite(connection: sqlite3.Connection) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, below
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
+    connection.execute("PRAGMA secure_delete = ON")  # as Debian builds it: what is removed is overwritten
 
 
 def _set_up_postgresql(connection: Any) -> None:
@@ -154,6 +157,18 @@ def _choose_isolation(connection: Connection, *, writes: bool) -> None:
 
     level = IsolationLevel.READ_COMMITTED if writes else IsolationLevel.REPEATABLE_READ
     connection.connection.driver_connection.isolation_level = level  # type: ignore[union-attr]
+
+
+def forget_what_was_written() -> None:
+    """What was just overwritten leaves the files of SQLite too: the log of its writes (-wal) holds it until it is emptied.
+
+    After a commit. Whoever reads at this moment keeps the log from being emptied, and after a while we go on without. Of
+    PostgreSQL's files, and of copies and backups, nobody but their owner can say when they forget.
+    """
+    url = db.engine.url
+    if url.drivername == "sqlite":
+        with contextlib.closing(sqlite3.connect(str(url.database), timeout=EMPTYING_SECONDS)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def is_busy(error: DBAPIError) -> bool:

@@ -1,14 +1,13 @@
 """The private keys that syncs were given, where those are the only ones that they may use."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from remoteweb.config import PREFIX, WrongSetting
+from remoteweb.private_files import is_exposed
 
 NAME = f"{PREFIX}SSH_KEYS"
 FIRST_LINE = 100
-GROUP, OTHERS = 0o070, 0o007
 
 
 def given_keys(places: Sequence[Path] | None) -> list[Path] | None:
@@ -36,10 +35,7 @@ def check(places: Sequence[Path] | None) -> None:
 def _check(key: Path) -> None:
     with key.open("rb"):
         pass
-    # systemd may give its credentials by an access list, whose mask looks like a permission of the group.
-    by_systemd = os.environ.get("CREDENTIALS_DIRECTORY")
-    exposed = OTHERS if by_systemd and key.is_relative_to(by_systemd) else GROUP | OTHERS
-    if key.stat().st_mode & exposed:
+    if is_exposed(key):
         raise WrongSetting(
             f"Others can read the private key {key}. Nobody but its owner may: chmod 600 {key}."
         )

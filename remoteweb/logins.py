@@ -15,6 +15,7 @@ from remoteweb.ways import (
     FAILED,
     HOST_KEY,
     OPEN,
+    OWN_KEY,
     WAITING,
     WITH_A_WORKER,
     Login,
@@ -47,8 +48,11 @@ class TooMany(RemoteJobsError):
         )
 
 
-def begin(owner_id: int, wanted: Wanted, by: str) -> Login:
-    """A row that waits for a worker, in the caller's transaction. Raises OpenAlready, TooMany."""
+def begin(owner_id: int, wanted: Wanted, by: str, state: str = WAITING) -> Login:
+    """A row that waits for a worker, or in `own_key` first for a person, in the caller's transaction.
+
+    Raises OpenAlready, TooMany.
+    """
     begin_writing()
     close_stale(owner_id)
     is_open = (Login.owner_id == owner_id, Login.ended_at.is_(None))
@@ -73,6 +77,7 @@ def begin(owner_id: int, wanted: Wanted, by: str) -> Login:
         keep_seconds=wanted.keep_seconds,
         asked_by=by,
         asked_at=now,
+        state=state,
         changed_at=now,
     )
     db.session.add(login)
@@ -125,6 +130,14 @@ def accept_key(login: Login, by: str, line: str, *, besides: bool = False) -> ho
     ):
         raise BadInput("This key does not wait to be compared any more. Nothing was accepted.")
     return hostkeys.accept(login.owner_id, line, by, besides=besides)
+
+
+def go_on(login: Login) -> bool:
+    """By the person, who has put the line of a new key where it belongs. In the caller's transaction."""
+    begin_writing()
+    mine = db.update(Login).where(Login.id == login.id, Login.state == OWN_KEY)
+    values = {"state": WAITING, "changed_at": time.time()}
+    return db.session.scalar(mine.values(**values).returning(Login.id)) is not None
 
 
 def give_up(login: Login) -> bool:

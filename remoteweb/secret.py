@@ -1,7 +1,5 @@
 """The key that signs sessions: made once, kept in the state folder, readable by its owner alone."""
 
-import contextlib
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from flask.sessions import SecureCookieSessionInterface
 
 from remoteweb.config import WrongSetting
 from remoteweb.paths import state_folder
+from remoteweb.private_files import make_once
 
 
 class KeyOnDemand(SecureCookieSessionInterface):
@@ -34,7 +33,7 @@ def secret_key(folder: Path) -> str:
     """The key in `folder`, made if there is none. Of several starts at once, all get the same one."""
     path = folder / "secret"
     if not path.exists():
-        _create(path)
+        make_once(path, secrets.token_hex(32))
     try:
         key = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
@@ -44,19 +43,3 @@ def secret_key(folder: Path) -> str:
     if len(key) < 32:
         raise WrongSetting(f"{path} holds no usable key. Delete it: a new one is made at the next start.")
     return key
-
-
-def _create(path: Path) -> None:
-    # Whole under another name first, then a link: nobody ever reads half a key, and the first to come wins.
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"
-        ) as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink(missing_ok=True)

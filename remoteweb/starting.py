@@ -7,7 +7,7 @@ import click
 from flask import Flask
 from sqlalchemy import make_url
 
-from remoteweb import given_keys
+from remoteweb import given_keys, sealing
 from remoteweb.config import LOOPBACK, WrongSetting
 
 DEBUG = (
@@ -31,6 +31,8 @@ def _is_run_for_others() -> bool:
 def check_worker(app: Flask) -> None:
     check_database(app)
     given_keys.check(app.config["SSH_KEYS"])
+    with app.app_context():
+        sealing.check()
 
 
 def check_database(app: Flask) -> None:
@@ -45,6 +47,11 @@ def check_public(app: Flask) -> None:
     """For pages that come through a reverse proxy, from wherever."""
     if app.debug:
         raise WrongSetting(DEBUG)
+    if app.config["KEY_ENCRYPTION_KEY"] is not None:
+        raise WrongSetting(
+            "REMOTEWEB_KEY_ENCRYPTION_KEY is given to the pages too, so whoever breaks into them could open the keys made for "
+            "servers. It is for the sync worker alone: take it out of the settings that both read."
+        )
     if not app.config["PUBLIC_URL"]:
         raise WrongSetting(
             "REMOTEWEB_PUBLIC_URL has to say under which address the pages are served, such as https://jobs.example.org: "

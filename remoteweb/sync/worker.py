@@ -14,7 +14,7 @@ from flask import Flask
 
 from remotejobs.errors import RemoteJobsError
 from remotejobs.shell import Shell
-from remoteweb import collector, kept, leases, runs, sources, tails, trouble
+from remoteweb import collector, kept, key_making, leases, runs, sources, tails, trouble
 from remoteweb.connect import unattended
 from remoteweb.database import db
 from remoteweb.kept import KeptConnections, SignInNeeded
@@ -84,6 +84,7 @@ class Worker(threading.Thread):
             _close_abandoned()
             tails.forget_old()
             _meet_this_machine()
+            key_making.make_wanted()
             self._logins.look_around()
             ids = [server.id for server in sources.with_sources_of_everybody() if self._is_due(server)]
         for server_id in ids[: AT_ONCE - len(self._syncing)]:

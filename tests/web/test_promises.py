@@ -44,6 +44,7 @@ COMMANDS = (
     "remoteweb.serve",
     "remoteweb.web",
     "remoteweb.database_commands",
+    "remoteweb.key_commands",
 )
 WORKER = "remoteweb.sync.worker"
 WEB = (
@@ -138,6 +139,13 @@ def test_what_lies_below_pages_and_commands_does_not_know_them() -> None:
 def test_pages_never_reach_for_a_server() -> None:
     servers = (*CONNECTING, "remotejobs.exchange", "remoteweb.collector", "remoteweb.connect")
     assert arrows(PAGES, servers, but_for=(WORKER,)) == []
+
+
+def test_pages_never_open_what_is_sealed() -> None:
+    opens = ("remoteweb.sealing", "remoteweb.key_making")
+    assert arrows(PAGES, opens, but_for=(WORKER,)) == []
+    # Nor does what pages and worker have in common: a page would have it in its process.
+    assert arrows(("remoteweb.made_keys", "remoteweb.key_lines", "remoteweb.logins"), opens) == []
 
 
 def test_who_may_come_in_depends_on_nothing_that_is_shown() -> None:
