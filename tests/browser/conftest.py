@@ -1,15 +1,13 @@
 """A served app and a phone in front of it. Every test ends by asking whether the browser complained of anything."""
 
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page
 from web import rows
-from werkzeug.serving import make_server
+from web.browsed import browsed
 
 from remoteweb import access, create_app
 from remoteweb.database import db
@@ -17,16 +15,6 @@ from remoteweb.models import Job, Source
 from remoteweb.upgrade import upgrade_database
 
 WATCH_CSP = "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
-
-
-# A browser that leaves a page drops what it was fetching, and Werkzeug's small server then leaves the file to the collector.
-DROPPED = r"ignore:Exception ignored in. <_io.FileIO name='.*/static/:pytest.PytestUnraisableExceptionWarning"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.filterwarnings(DROPPED))
 
 
 @pytest.fixture
@@ -40,15 +28,8 @@ def app(home: object) -> Iterator[Flask]:
 
 @pytest.fixture
 def address(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with browsed(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 class Jobs:

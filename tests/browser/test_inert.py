@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Frame, Page, Request, Response, expect
+from playwright.sync_api import Browser, Frame, Page, Request, Response, expect
 from web import hostile, rows
 from web.payloads import PAYLOADS, payload
 from web.syncing import APP, Registry, sync
@@ -37,6 +37,11 @@ TRACES = """() => [
     ...[...document.querySelectorAll('img, image')].map(e => e.outerHTML.slice(0, 200)),
     ...(frames.length ? ['a frame'] : []),
 ]"""
+
+
+@pytest.fixture
+def chromium(desktop_chromium: Browser) -> Browser:
+    return desktop_chromium
 
 
 @dataclass

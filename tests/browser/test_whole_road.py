@@ -16,6 +16,11 @@ from web.served import ROOT, Served
 
 
 @pytest.fixture
+def chromium(desktop_chromium: Browser) -> Browser:
+    return desktop_chromium
+
+
+@pytest.fixture
 def alps(request: pytest.FixtureRequest, sshd: Sshd, home: Path) -> Iterator[Machine]:
     """A server that the home's ~/.ssh/config knows as `alps`: with Slurm, or without any batch system."""
     scheduler = request.param

@@ -21,6 +21,7 @@ want slurmdbd slurmdbd
 want mariadb-server mariadbd mariadb-install-db mariadb-admin mariadb
 want munge munged
 want chromium chromium
+want chromium-headless-shell chromium-headless-shell
 want iproute2 ip
 want caddy caddy
 want curl curl

@@ -1,12 +1,11 @@
 """Coming in, and being told that it is over, in a real browser."""
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, Page
-from werkzeug.serving import make_server
+from web.browsed import browsed
 
 from remoteweb import access
 from remoteweb.accounts import Session
@@ -18,13 +17,8 @@ pytestmark = pytest.mark.sqlite
 @pytest.fixture
 def base(app: Flask) -> Iterator[str]:
     """The app's address, served over a real socket."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://localhost:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with browsed(app) as port:
+        yield f"http://localhost:{port}"
 
 
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])

@@ -26,6 +26,11 @@ AUTHENTICATOR = {
 
 
 @pytest.fixture
+def chromium(desktop_chromium: Browser) -> Browser:
+    return desktop_chromium
+
+
+@pytest.fixture
 def phone(chromium: Browser) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 390, "height": 844}, service_workers="block")
     context.add_init_script(WATCH_CSP)
