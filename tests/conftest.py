@@ -1,8 +1,10 @@
 """Real parts for every test that asks for them, started once, on demand; and a home that is not yours."""
 
+import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,10 @@ __all__ = ["nothing_secret_is_left", "pytest_runtest_makereport", "pytest_sessio
 
 # In the background of a shell without job control Ctrl-C is ignored, and so it would be by all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Programs of ours are started by the hundred: none compiles all of itself anew, whatever this variable says to others.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 SLURM_COMMANDS = ("slurmctld", "slurmd", "sbatch", "munged", "setpriv")
 # Files that take longest, the longest first: they are begun first, so that no worker has one left at the end.
