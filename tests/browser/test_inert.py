@@ -291,7 +291,7 @@ def test_what_is_not_escaped_would_be_seen_here_and_is_stopped_by_the_second_lin
 ) -> None:
     """The proof that these tests can fail; and that hx-ignore and the Content-Security-Policy stand behind the escaping."""
     excused.append("")
-    app.jinja_env.autoescape = False
+    app.jinja_env.autoescape, app.jinja_env.bytecode_cache = False, None
     asks = "<i hx-post=/pwned hx-trigger=load>x</i><script>pwned=1</script><b onclick=pwned=1>x</b>"
     with app.app_context():
         rows.job(rows.source(rows.server()), asks, partition="<img src=/pwned>")
