@@ -143,6 +143,17 @@ def _limits_and_audit():
     )
     op.create_index("audit_account", "audit", ["account_id", "id"])
     op.execute("INSERT INTO counter (name, value) VALUES ('audit', 0)")
+    op.create_table(
+        "refusal",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("key"),
+    )
     _audit_is_only_added_to()
 
 

@@ -139,6 +139,21 @@ class Audit(Model):
     digest: Mapped[str] = mapped_column(Text)
 
 
+class Refusal(Model):
+    """What was refused since a row of the audit log said so: how often, until the next row may say it."""
+
+    __tablename__ = "refusal"
+
+    key: Mapped[str] = mapped_column(Text, primary_key=True)  # the account or "stranger", and the reason
+    account_id: Mapped[int | None] = mapped_column(
+        ForeignKey("account.id", ondelete="CASCADE")
+    )  # None: strangers
+    reason: Mapped[str] = mapped_column(Text)
+    since: Mapped[float] = mapped_column(Float)
+    count: Mapped[int] = mapped_column(default=0)
+    address: Mapped[str] = mapped_column(Text, default="")  # of the last one
+
+
 class HostKey(Model):
     """A host key that a person accepted, beside those of ~/.ssh/known_hosts. A name may have several."""
 

@@ -9,6 +9,7 @@ from flask import Flask, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refusals, viewer
+from remoteweb.access import not_allowed
 
 GUESTS_MAY = frozenset(
     {
@@ -40,4 +41,5 @@ def _keep_guests_to_looking() -> AnyResponse | None:
         or endpoint.startswith(OWN_ACCOUNT)
     ):
         return None
+    not_allowed.because("guests only look")
     return refusals.answer(403, "Guests only look", "Nothing was done. Whose jobs these are can do it.")

@@ -4,7 +4,7 @@ from flask import Blueprint, Flask, Response, current_app, make_response, redire
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refusals, viewer
-from remoteweb.access import coming_in, cookies, entry, sessions
+from remoteweb.access import coming_in, cookies, entry, not_allowed, sessions
 from remoteweb.access.entry import new_link
 from remoteweb.access.origin import is_our_host, is_our_page
 from remoteweb.access.quiet import keep_tokens_out_of_logs
@@ -31,6 +31,7 @@ OPEN = frozenset(
 
 def init_app(app: Flask) -> None:
     app.before_request(_keep_out)
+    not_allowed.init_app(app)
     app.session_interface = cookies.MessageCookie()
     keep_tokens_out_of_logs()
 
@@ -58,6 +59,7 @@ def _keep_out() -> AnyResponse | None:
     if not is_our_host(request.host, current_app.config["ALLOWED_HOSTS"]):
         return make_response(render_template("access/foreign.html"), 400)
     if not is_our_page(request):
+        not_allowed.because("it came from no page of ours")
         return refusals.answer(
             403,
             "This did not come from a page of remoteweb",

@@ -17,6 +17,7 @@ from flask import make_response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import viewer
+from remoteweb.access import not_allowed
 from remoteweb.access.onward import here
 
 SECONDS = 900.0
@@ -43,6 +44,7 @@ def ask() -> AnyResponse:
     """To the page that asks for the proof, and from there back to the page that the person was on."""
     page = url_for("access.prove", next=here(request))
     if "HX-Request" in request.headers:
+        not_allowed.because("")  # it is asked for, not refused
         answer = make_response("", 403)
         answer.headers["HX-Redirect"] = page
         return answer

@@ -6,7 +6,7 @@ from flask import Response, current_app, make_response, redirect, render_templat
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import audit, viewer
-from remoteweb.access import bp, passwords, sessions, throttle
+from remoteweb.access import bp, not_allowed, passwords, sessions, throttle
 from remoteweb.access.account import of_viewer
 from remoteweb.access.onward import onward
 from remoteweb.database import begin_writing, db
@@ -66,6 +66,7 @@ def _failed(how: str, sentence: str) -> Response:
     db.session.rollback()
     begin_writing()
     audit.note("could not prove who it is", "", how)
+    not_allowed.because("")  # that says it
     db.session.commit()
     return _page(403, sentence)
 

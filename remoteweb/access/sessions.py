@@ -86,8 +86,8 @@ _SIGNED_IN = (
 )
 
 
-def viewer_of_request() -> Viewer | None:
-    """Whose browser it is that sends this request."""
+def viewer_of_request(*, looks: bool = True) -> Viewer | None:
+    """Whose browser it is that sends this request. `looks`: and that is a sign of life of its person."""
     secret = _sent()
     if not secret:
         return None
@@ -98,7 +98,7 @@ def viewer_of_request() -> Viewer | None:
     if row is None:
         return None
     account_id, name, role, guest_of, session_id, proved_at, seen_at = row
-    if seen_at < now - SEEN_SECONDS and request.endpoint not in POLLS:
+    if looks and seen_at < now - SEEN_SECONDS and request.endpoint not in POLLS:
         _note_seen(session_id, now)
     return Viewer(account_id, name, role, guest_of or account_id, session_id, proved_at)
 

@@ -4,7 +4,7 @@ from flask import abort, current_app, flash, make_response, redirect, render_tem
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import viewer
-from remoteweb.access import bp, entry, people, proof
+from remoteweb.access import bp, entry, not_allowed, people, proof
 from remoteweb.accounts import GUEST, USER, Account
 from remoteweb.database import db
 
@@ -84,4 +84,5 @@ def _page(sentence: str = "", link: str = "", invited: str = "") -> str:
 
 def _for_administrators() -> None:
     if not viewer.current().is_administrator:
+        not_allowed.because("it is an administrator's")
         abort(404)  # as for an address that is not there

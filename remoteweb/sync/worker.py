@@ -14,7 +14,7 @@ from flask import Flask
 
 from remotejobs.errors import RemoteJobsError
 from remotejobs.shell import Shell
-from remoteweb import collector, kept, key_making, leases, runs, sources, tails, trouble
+from remoteweb import collector, kept, key_making, leases, refused, runs, sources, tails, trouble
 from remoteweb.connect import unattended
 from remoteweb.database import db
 from remoteweb.kept import KeptConnections, SignInNeeded
@@ -83,6 +83,7 @@ class Worker(threading.Thread):
         with self.app.app_context():
             _close_abandoned()
             tails.forget_old()
+            refused.settle()
             _meet_this_machine()
             key_making.make_wanted()
             self._logins.look_around()

@@ -1,0 +1,34 @@
+"""Notes what was answered with "you may not" or "too often", whichever view said so; what is added later, too."""
+
+from flask import Flask, Response, g, request
+
+from remoteweb import refused, viewer
+from remoteweb.access import sessions
+from remoteweb.untrusted import line
+
+REASONS = {403: "it is not allowed", 429: "too many tries"}
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def init_app(app: Flask) -> None:
+    app.after_request(_note)
+
+
+def because(reason: str) -> None:
+    """Why this request is refused, with whatever status. "": it is none of these, or is noted already."""
+    g.refused_because = reason
+
+
+def _note(response: Response) -> Response:
+    reason = g.get("refused_because", REASONS.get(response.status_code, ""))
+    if reason:
+        method = request.method if request.method in METHODS else "?"
+        route = request.url_rule.rule if request.url_rule is not None else "no page of ours"
+        refused.note(_who(), line(request.remote_addr, 60), f"{method} {route}", reason)
+    return response
+
+
+def _who() -> "viewer.Viewer | None":
+    """Also where it was refused before anybody looked."""
+    found: viewer.Viewer | None = g.get("viewer")
+    return found or sessions.viewer_of_request(looks=False)
