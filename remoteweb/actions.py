@@ -25,8 +25,17 @@ class JobGone(RemoteJobsError):
         super().__init__("It was removed here meanwhile. On its server, everything is as it was.")
 
 
-def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -> Action:
-    """Ask for `cancel` or `resubmit`. The same idem_key again, or another tap for the same thing, gives the first row back.
+def ask(
+    job: Job,
+    kind: str,
+    idem_key: str,
+    revision: int,
+    asked_by: str = "",
+    values: dict[str, str] | None = None,
+) -> Action:
+    """Ask for `cancel` or `resubmit`, the latter perhaps with other `values` for its limits.
+
+    The same idem_key again, or another tap for the same thing, gives the first row back.
 
     So does a resubmission from a page that is older than one that was done: who tapped there did not know of it.
     `revision` is that of the job on the page, 0 if nobody looked. A cancel withdraws what else waits for that job.
@@ -40,6 +49,8 @@ def ask(job: Job, kind: str, idem_key: str, revision: int, asked_by: str = "") -
         for other in _waiting_besides(job.id, kind):
             end(other, "withdrawn", "Withdrawn: the job was cancelled instead.")
     action = Action(source_id=job.source_id, job_id=job.id, kind=kind, revision=revision, asked_by=asked_by)
+    if values:
+        action.values = msgspec.json.encode(values).decode()
     audit.note(_ASKED.get(kind, f"asked for {kind} of"), job.name, _place(job))
     return _insert(action, idem_key, job, UNDO_SECONDS)
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from remoteweb.jobs.times import duration
@@ -38,7 +39,10 @@ def resources(job: Job, settings: dict[str, Any], *, looks_only: bool) -> list[t
     given = dict(options) if isinstance(options, dict) else {}
     given.setdefault("walltime", job.limit)
     given.setdefault("partition", job.partition)
-    titles = RESOURCES if looks_only else RESOURCES | FREE
+    return resources_of(given, RESOURCES if looks_only else RESOURCES | FREE)
+
+
+def resources_of(given: Mapping[str, Any], titles: Mapping[str, str] = RESOURCES) -> list[tuple[str, str]]:
     return [(title, _said(name, given[name])) for name, title in titles.items() if given.get(name)]
 
 

@@ -7,9 +7,10 @@ from flask import Response, abort, flash, make_response, redirect, render_templa
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
+from remotejobs.errors import BadInput
 from remotejobs.records import JobKey
 from remoteweb import actions, changes, viewer
-from remoteweb.jobs import action_queries, bp, examples, queries, taps, words
+from remoteweb.jobs import action_queries, bp, examples, limits, queries, taps, words
 from remoteweb.jobs.detail import shown_job
 from remoteweb.jobs.listing import rows
 from remoteweb.jobs.markup import job_url
@@ -20,6 +21,7 @@ from remoteweb.untrusted import whole
 ENDED_ALREADY = "It has ended already: there is nothing left to cancel."
 RUNS_STILL = "It has not ended yet: cancel it first, or wait."
 _IDEM_KEY = re.compile(r"[!-~]{8,64}\Z")
+ASKED_OTHERWISE = "It was asked to run again already, with other limits. Undo that first."
 NOT_OURS = "It was not submitted from here, so it can only be looked at."
 
 
@@ -34,9 +36,13 @@ def cancel(job_id: int) -> AnyResponse:
 @bp.post("/jobs/<int(max=2147483647):job_id>/resubmit")
 def resubmit(job_id: int) -> AnyResponse:
     job = found(job_id)
-    if words.can_resubmit(job):
-        return _asked(job, "resubmit")
-    return say(job, NOT_OURS if job.key is None else RUNS_STILL)
+    if not words.can_resubmit(job):
+        return say(job, NOT_OURS if job.key is None else RUNS_STILL)
+    try:
+        other = limits.read(request.form) if limits.can_change(job) else {}
+    except BadInput as error:
+        return _not_so(job, str(error))
+    return _asked(job, "resubmit", other)
 
 
 @bp.post("/actions/<uuid:uuid>/undo")
@@ -82,13 +88,24 @@ def asked(uuid: str) -> Action:
     return action
 
 
-def _asked(job: Job, kind: str) -> AnyResponse:
+def _asked(job: Job, kind: str, values: dict[str, str] | None = None) -> AnyResponse:
     seen = whole(request.form.get("seen", type=int), 0) or 0
-    action = actions.ask(job, kind, _idem_key(), seen, asked_by=viewer.current().name)
+    action = actions.ask(job, kind, _idem_key(), seen, asked_by=viewer.current().name, values=values)
     note = _run_already(action) if (action.kind, action.state) == ("resubmit", "done") else None
+    if note is None and action.state in actions.OPEN and limits.of(action) != (values or {}):
+        note = ASKED_OTHERWISE
     return say(
         found(job.id), note or taps.on_ask(action, job.name), action if action.state == "waiting" else None
     )
+
+
+def _not_so(job: Job, sentence: str) -> AnyResponse:
+    """What was typed stays where it was typed."""
+    if "HX-Request" in request.headers:
+        return say(job, sentence)
+    shown = shown_job(job, changes.tag())
+    page = render_template("jobs/job.html", shown=shown, typed=request.form, refusal=sentence)
+    return make_response(page, 422)
 
 
 def _run_already(action: Action) -> str | None:

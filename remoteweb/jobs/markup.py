@@ -7,7 +7,7 @@ from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
 
 from remoteweb.assets import asset_url
-from remoteweb.jobs import taps, words
+from remoteweb.jobs import limits, taps, words
 from remoteweb.jobs.examples import APP, ARGUMENTS
 from remoteweb.jobs.listing import chips
 from remoteweb.jobs.programs import program
@@ -27,7 +27,9 @@ def _add_values(state: BlueprintSetupState) -> None:
     environment = state.app.jinja_env
     # A line of template code alone leaves no empty line in the page.
     environment.trim_blocks = environment.lstrip_blocks = True
-    environment.globals.update(words=words, taps=taps, example_app=APP, example_arguments=ARGUMENTS)
+    environment.globals.update(
+        words=words, taps=taps, limits=limits, example_app=APP, example_arguments=ARGUMENTS
+    )
 
 
 def icon(name: str, tone: str = "") -> Markup:

@@ -51,6 +51,8 @@ def of(job: Job) -> Output | None:
     if job.started is None and job.ended is None:
         return None
     found = list(tails.of(job.id))
+    if job.state == "failed" and any(tail.text.strip() for tail in found if tail.stream == "stderr"):
+        found.reverse()  # what a failure said comes first
     awaited = tails.is_awaited(found)
     return Output(found, awaited, not awaited and any(tail.read_at is None for tail in found))
 

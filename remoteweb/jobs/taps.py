@@ -1,5 +1,6 @@
 """How what was asked of a job, and what came of it, is said to a person."""
 
+from remoteweb.jobs import limits
 from remoteweb.models import Action
 
 TONES = {"waiting": "warn", "sending": "warn", "unknown": "warn", "refused": "bad", "gave_up": "bad"}
@@ -40,7 +41,8 @@ def progress(action: Action) -> str:
     """How far a request has come, in a few words; the outcome's own sentence once there is one."""
     if action.state == "waiting":
         soon = _WHEN_RESUMED if waits_for_resume(action) else _SOON
-        return soon.get(action.kind, "When its turn comes")
+        other = limits.said(action)
+        return soon.get(action.kind, "When its turn comes") + (f", with {other}" if other else "")
     if action.state == "sending":
         return _GOING.get(action.kind, "Being sent")
     if action.state == "unknown":

@@ -8,14 +8,15 @@ import pytest
 from cluster.slurm import Slurm
 from cluster.sshd import Account, Sshd
 from flask import Flask
+from flask.testing import FlaskClient
 from library.machines import over_ssh
 from web.syncing import APP, again, ask, eventually, job
 
 from remotejobs import RemoteJobSubmitter
 from remotejobs.errors import LoginRefused
-from remoteweb import collector, connect, sources
+from remoteweb import actions, collector, connect, sources
 from remoteweb.database import db
-from remoteweb.models import Job, Server
+from remoteweb.models import Action, Job, Server
 from remoteweb.syncs import SyncResult
 
 pytestmark = pytest.mark.sqlite  # of the way to a server, whatever the database
@@ -74,7 +75,7 @@ def test_all_apps_jobs_and_actions_of_a_server_are_one_connection_and_one_comman
 
 
 def test_a_slurm_job_is_seen_cancelled_and_run_again(
-    slurm: Slurm, sshd: Sshd, account: Account, server: Server
+    client: FlaskClient, slurm: Slurm, sshd: Sshd, account: Account, server: Server
 ) -> None:
     key = submit(sshd, account, "sleep 300", "slurm")
 
@@ -94,11 +95,15 @@ def test_a_slurm_job_is_seen_cancelled_and_run_again(
 
     eventually(is_cancelled, 60)
     assert job(key).reason == "by_user"
-    action = ask(job(key), "resubmit", "button-2")
+    form = {"idem_key": "button-2", "seen": "0", "walltime": "0:42", "memory": "60M", "cores": "1"}
+    assert client.post(f"/jobs/{job(key).id}/resubmit", data=form).status_code == 303
+    action = db.session.scalars(db.select(Action).where(Action.idem_key == "button-2")).one()
+    actions.send_now(action)
     sync(server)
     second = again(action).new_key
     assert second == key.removesuffix("_1") + "_2"
     eventually(lambda: bool(sync(server)) and job(second).state == "running", 60)
+    assert job(second).limit == 42 * 60, "so long as the person said, by the queue's own word"
     ask(job(second), "cancel", "button-3")
     eventually(lambda: bool(sync(server)) and job(second).state == "cancelled", 60)
 
