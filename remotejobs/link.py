@@ -10,7 +10,7 @@ from remotejobs.foreign import plain
 from remotejobs.hostkeys import AcceptedKeys, HostKey
 from remotejobs.logins import Login
 from remotejobs.target import Target
-from remotejobs.wire import Heard, QuickSocket, Watchdog, dial, shut
+from remotejobs.wire import Ending, Heard, QuickSocket, Watchdog, dial, shut
 
 if TYPE_CHECKING:
     from paramiko import Channel, PKey
@@ -40,11 +40,14 @@ class Link:
         how_to_accept: str,
         seconds: float,
         through: "Link | None" = None,
+        ending: Ending | None = None,
     ) -> "Link":
         """Raises LoginError, Unreachable, TimedOut; then `through` is still open, and the caller's to close.
 
-        `seconds` bound the connect, and once more the login.
+        `seconds` bound the connect, and once more the login. `ending` ends both.
         """
+        ending = ending or Ending()
+        ending.check()
         wire = (
             through.wire_to(target, seconds)
             if through
@@ -52,6 +55,7 @@ class Link:
         )
         link = None
         try:
+            ending.watch(through.root if through else wire.plain)
             connection = _connection(target, login, wire, accepted, how_to_accept)
             link = cls(target, connection, wire, through)
             link._log_in(login, seconds)

@@ -23,7 +23,7 @@ from remotejobs.logins import Login
 from remotejobs.output import MAX_STDOUT, Answer, Output, Progress, Readable
 from remotejobs.prompts import ANSWER_WITHIN, Prompter
 from remotejobs.target import Target
-from remotejobs.wire import Watchdog
+from remotejobs.wire import Ending, Watchdog
 
 
 class Shell(Protocol):
@@ -116,6 +116,8 @@ class SSHShell:
     Host keys count that stand in the files `known_hosts` or among the lines `extra_host_keys`, several per name.
     `accept_host_key` gets a HostKeyUnknown, which may be of a jump, and may say yes for a person; the key is then handed to
     `store_host_key`, or without that added to the first of `known_hosts`. Nobody is asked about a changed key.
+
+    `logged_in` is called each time that a login is done, before a command is sent: what it raises ends the connection.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class SSHShell:
         known_hosts: Sequence[Path] | None = None,
         extra_host_keys: Iterable[str] = (),
         connect_timeout: float = 20.0,
+        logged_in: Callable[[], None] | None = None,
     ) -> None:
         self.destination = destination
         self.connections = 0
@@ -154,6 +157,7 @@ class SSHShell:
         self._known_hosts = known_hosts
         self._extra_host_keys = list(extra_host_keys)
         self._connect_timeout = connect_timeout
+        self._logged_in, self._ending = logged_in, Ending()
         self._link: Link | None = None
         self._lock = threading.Lock()
 
@@ -253,7 +257,10 @@ class SSHShell:
             for hop in hops:
                 accepted = AcceptedKeys(hop.key_name, files, self._extra_host_keys)
                 login = self._login(hop, is_last=hop is hops[-1])
-                link = Link.open(hop, login, accepted, self._how_to_accept(hop), self._connect_timeout, link)
+                how = self._how_to_accept(hop)
+                link = Link.open(hop, login, accepted, how, self._connect_timeout, link, self._ending)
+            if self._logged_in:
+                self._logged_in()
             if self._key_accepted and login.accepted_key:
                 self._key_accepted(login.accepted_key)
         except BaseException:
@@ -291,6 +298,10 @@ class SSHShell:
         """Logged in, as far as is known: a link that died silently still counts."""
         link = self._link
         return link is not None and link.alive
+
+    def end(self) -> None:
+        """From any thread: what goes on ends with Unreachable, a login that waits for somebody too, and none begins again."""
+        self._ending.now()
 
     def close(self) -> None:
         if self._link:

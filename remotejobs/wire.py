@@ -95,6 +95,31 @@ class Watchdog:
         self._disarm()
 
 
+class Ending:
+    """By which another thread ends what goes on here: the socket is shut, and none is taken any more."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        if self.is_over:
+            raise Unreachable("It was ended before it was done: nothing is sent any more.")
+
+    def watch(self, sock: socket.socket) -> None:
+        """The one that is shut; raises Unreachable when it is over already."""
+        with self._lock:
+            self._socket = sock
+            self.check()
+
+    def now(self) -> None:
+        with self._lock:
+            self.is_over = True
+            if self._socket is not None:
+                shut(self._socket)
+
+
 def shut(sock: socket.socket) -> None:
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)

@@ -46,9 +46,9 @@ def _refuse_what_is_revoked(server: Server) -> None:
         )
 
 
-def asking(server: Server, way: str, prompter: Prompter) -> SSHShell:
+def asking(server: Server, way: str, prompter: Prompter, logged_in: Callable[[], None]) -> SSHShell:
     """For a login that a person began on a page, by this way (as Server.way), and who answers there."""
-    return _over_ssh(server, way, prompter=prompter, connect_timeout=CONNECT_SECONDS)
+    return _over_ssh(server, way, prompter=prompter, logged_in=logged_in, connect_timeout=CONNECT_SECONDS)
 
 
 def by_hand(

@@ -23,6 +23,7 @@ class Logins:
         self._app, self._kept = app, kept
         self._listener = Listener(folder_of(app))
         self._threads: list[tuple[threading.Thread, int]] = []  # each with the owner of its login
+        self._under_way: dict[int, SigningIn] = {}
         self._looked_at = 0.0
         self._can_listen = False
 
@@ -48,9 +49,19 @@ class Logins:
             db.session.commit()
             kept.release_the_dead()
         self._kept.look_after()
+        self._end_the_unwanted()
         for login_id, owner_id in logins.waiting() if self._can_listen else ():
             if self._has_room_for(owner_id):
                 self._begin(login_id, owner_id)
+
+    def _end_the_unwanted(self) -> None:
+        """What was given up hangs up now, and not when the server or its time is through."""
+        taken = [one for one in list(self._under_way.values()) if one.is_taken and not one.is_over]
+        if taken:
+            wanted = logins.held_by(self._kept.holder)
+            for one in taken:
+                if one.login_id not in wanted:
+                    one.end()
 
     def _has_room_for(self, owner_id: int) -> bool:
         owners = [owner for _, owner in self._threads]
@@ -65,10 +76,13 @@ class Logins:
 
     def _carry_out(self, login_id: int) -> None:
         with self._app.app_context():
+            login = self._under_way[login_id] = SigningIn(self._app, login_id, self._listener, self._kept)
             try:
-                SigningIn(self._app, login_id, self._listener, self._kept).run()
+                login.run()
             except Exception:
                 self._app.logger.exception("Login %s could not be carried out; the worker goes on.", login_id)
+            finally:
+                self._under_way.pop(login_id, None)
 
     def stop(self) -> None:
         """What waits for a person ends with this worker; the page says so."""

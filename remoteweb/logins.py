@@ -215,6 +215,12 @@ def is_still(login_id: int, holder: str) -> bool:
     return found
 
 
+def held_by(holder: str) -> set[int]:
+    """Those that are this worker's, and are still wanted."""
+    query = db.select(Login.id).where(Login.holder == holder, Login.state.in_(WITH_A_WORKER))
+    return set(db.session.scalars(query))
+
+
 def beat(holder: str) -> None:
     """By a worker that has some: it is still there. A transaction of its own."""
     begin_writing(relaxed=True)

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from flask import Flask
 
 from remotejobs.errors import HostKeyChanged, HostKeyUnknown, RemoteJobsError
+from remotejobs.output import Output
 from remotejobs.shell import Shell, SSHShell
 from remoteweb import audit, collector, connect, logins, sources, viewer
 from remoteweb.database import begin_writing, db
@@ -32,6 +34,22 @@ class GivenUp(Unwanted):
         super().__init__("The login was given up.")
 
 
+class WhileWanted(Lent):
+    """Its connection, as long as somebody wants it: how it breaks after that is no trouble of the server."""
+
+    def __init__(self, shell: SSHShell, label: str, of: "SigningIn") -> None:
+        super().__init__(shell, label, may_connect=True)
+        self._of = of
+
+    def run(self, *arguments: Any, **options: Any) -> Output:
+        try:
+            return super().run(*arguments, **options)
+        except RemoteJobsError:
+            if self._of.is_over:
+                raise GivenUp from None
+            raise
+
+
 class SigningIn:
     """One login, in a thread and an app context of its own."""
 
@@ -41,10 +59,12 @@ class SigningIn:
         self._asker = Asker(app, login_id, self.holder, listener)
         self._shell: SSHShell | None = None
         self._stage = ""
+        self.is_taken = self.is_over = False
 
     def run(self) -> None:
         if not logins.take(self.login_id, self.holder):
             return
+        self.is_taken = True
         login = db.session.get_one(Login, self.login_id)
         db.session.expunge(login)
         db.session.rollback()
@@ -97,12 +117,27 @@ class SigningIn:
                     raise
                 time.sleep(BUSY_AGAIN_SECONDS)
 
+    def end(self) -> None:
+        """By another thread, once nobody wants it any more: it hangs up, whatever the server or a person is waited for."""
+        self.is_over = True
+        shell = self._shell
+        if shell is not None and self._stage in ("", "connecting"):  # what has been sent is read to its end
+            shell.end()
+
     def _factory(self, login: Login) -> Callable[[Server], Shell]:
         def shell(server: Server) -> Shell:
-            self._shell = connect.asking(server, login.way, self._asker)
-            return Lent(self._shell, server.alias or server.host, may_connect=True)
+            self._shell = connect.asking(server, login.way, self._asker, self._still_wanted)
+            if self.is_over:
+                self._shell.end()
+            return WhileWanted(self._shell, server.alias or server.host, self)
 
         return shell
+
+    def _still_wanted(self) -> None:
+        """Between the login and its one command: an approval may have come after all."""
+        with self._app.app_context():
+            if not logins.is_still(self.login_id, self.holder):
+                raise GivenUp
 
     def _hear(self, stage: str, _done: int, _total: int | None) -> None:
         """Each stage once: it comes here with each piece of the answer. Raises GivenUp, while nothing is stored yet."""

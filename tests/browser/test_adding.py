@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import pytest
 from cluster.pam_sshd import APPROVAL, CODE, PASSWORD, Make, PamSshd, pam_servers
+from cluster.parts import wait_until
 from cluster.sshd import Sshd
 from flask import Flask
 from library.machines import APP, over_ssh
@@ -190,6 +192,29 @@ def test_an_approval_elsewhere_is_waited_for_on_the_page(
     wait_for(page, "0 jobs")
     with app.app_context():
         assert db.session.scalars(db.select(Server.asks)).one(), "it is not tried without a person"
+
+
+def test_what_is_given_up_while_an_approval_is_waited_for_hangs_up_and_sends_nothing(
+    app: Flask, make: Make, worker: Worker, phone: Open
+) -> None:
+    server = approving(app, make)
+    page = phone("/servers")
+    with server.counting() as counted:
+        ask_for(page, server.destination)
+        answer(page, "Password:", server.password)
+        wait_for(page, "Connecting")
+        page.get_by_role("button", name="Give up").click()
+        wait_until(lambda: not worker._logins._under_way, "its end", 5)
+        (server.folder / "approved").touch()
+        page.goto("/servers/logins/1")
+        expect(page.locator("#login")).to_contain_text("Given up")
+        wait_until(lambda: not sessions_of(server), "the end of what waited for the approval", 10)
+    assert (counted.connections, counted.execs) == (1, 0)
+
+
+def sessions_of(server: Sshd) -> list[psutil.Process]:
+    assert server.daemon
+    return psutil.Process(server.daemon.process.pid).children(recursive=True)
 
 
 def approving(app: Flask, make: Make) -> PamSshd:

@@ -2,6 +2,7 @@
 
 import getpass
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -231,6 +232,20 @@ def test_an_approval_that_never_comes_ends_in_time(make: Make) -> None:
     with leaving_nothing(), pytest.raises(TimedOut, match="not done within 1 s"):
         to(server, Somebody(), keys=[server.key], answer_within=1).run("true")
     assert time.monotonic() - began < 4
+
+
+def test_another_thread_ends_a_login_that_waits_and_it_connects_no_more(make: Make) -> None:
+    server = approving(make, 60)
+    shell = to(server, Somebody(), keys=[server.key])
+    began = time.monotonic()
+    with server.counting() as counted, leaving_nothing():
+        threading.Timer(1.0, shell.end).start()
+        with pytest.raises(Unreachable):
+            shell.run("true")
+        assert time.monotonic() - began < 10
+        with pytest.raises(Unreachable, match="ended before it was done"):
+            shell.run("true")
+    assert (counted.connections, counted.execs) == (1, 0)
 
 
 # ---- what our sshd does not do ----

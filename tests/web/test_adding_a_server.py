@@ -25,11 +25,12 @@ from remotejobs.output import Output
 from remotejobs.shell import SSHShell
 from remotejobs.target import Target
 from remoteweb import connect, hostkeys, logins, signing_in
+from remoteweb.access.people import disable
 from remoteweb.accounts import FIRST, Audit, HostKey, Session
 from remoteweb.accounts import Account as Account_
 from remoteweb.database import Base, db
 from remoteweb.handover import Listener, folder_of
-from remoteweb.kept import KeptConnections, Lent
+from remoteweb.kept import KeptConnections
 from remoteweb.models import Server, Source
 from remoteweb.sync import requests
 from remoteweb.sync.worker import Worker
@@ -395,7 +396,7 @@ def test_what_is_given_up_adds_nothing(
 ) -> None:
     ended: list[str] = []
 
-    class Slow(Lent):
+    class Slow(signing_in.WhileWanted):
         """The person taps while this is on its way."""
 
         def run(self, *arguments: Any, **options: Any) -> Output:
@@ -409,7 +410,7 @@ def test_what_is_given_up_adds_nothing(
         def close(self) -> None:
             ended.append(when)
 
-    monkeypatch.setattr(signing_in, "Lent", Slow)
+    monkeypatch.setattr(signing_in, "WhileWanted", Slow)
     phone.add(at(sshd, account))
     eventually(lambda: bool(ended) and not any(one.is_alive() for one, _ in worker._logins._threads))
     with app.app_context():
@@ -481,3 +482,27 @@ def test_logins_that_one_person_began_and_gave_up_keep_nobody_else_waiting(
         other = Phone(people.browser(app, people.account(app, "ada")))
         other.add(f"me@127.0.0.1:{ports[8]}")
         other.sees("Connecting", seconds=5.0)
+
+
+@pytest.mark.parametrize("end", ["give up", "account"])
+def test_a_login_that_nobody_wants_any_more_hangs_up(app: Flask, worker: Worker, end: str) -> None:
+    """At once, and not when the server or its time is through."""
+    ada = people.account(app, "ada")
+    phone = Phone(people.browser(app, ada))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        phone.add(f"me@127.0.0.1:{silent.getsockname()[1]}")
+        link, _ = silent.accept()
+        with link:
+            link.settimeout(8)
+            assert link.recv(4) == b"SSH-"
+            if end == "give up":
+                phone.press("give-up")
+            else:
+                with app.app_context():
+                    disable(db.session.get_one(Account_, ada))
+            while link.recv(1000):
+                pass
+    eventually(lambda: not worker._logins._under_way)
+    with app.app_context():
+        assert [login.sentence for login in db.session.scalars(db.select(Login))] == ["Given up."]
+        assert db.session.scalars(db.select(Server)).all() == []
