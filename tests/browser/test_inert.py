@@ -157,8 +157,10 @@ def _reads_it_all(page: Page) -> None:
         ".say",
         ".pending strong",
         ".runs ~ .facts, .facts",
-        "pre >> nth=0",
-        "pre >> nth=1",
+        ".tail pre",
+        ".output .say",
+        "details pre >> nth=0",
+        "details pre >> nth=1",
     ):
         assert everything in page.locator(f"#job {place}").first.text_content(), place
 

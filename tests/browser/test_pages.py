@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from remoteweb import sources
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action
+from remoteweb.tails import Tail
 
 from .conftest import Jobs, Open
 
@@ -239,6 +240,40 @@ def test_a_jobs_page_follows_its_job(jobs: Jobs, phone: Open) -> None:
     poll(page)
     expect(page.get_by_text("It reached its time limit")).to_be_visible()
     expect(page.get_by_text("#!/bin/sh")).to_be_visible()  # what was opened stays open
+
+
+def test_what_a_job_printed_comes_after_a_tap_and_begins_at_its_end(jobs: Jobs, phone: Open) -> None:
+    job = jobs.make("train-7")
+    page = phone(f"/jobs/{job}")
+    page.get_by_role("button", name="Show the end of it").click()
+    expect(page.get_by_text("it comes with the next sync")).to_be_visible()
+    with jobs.app.app_context():
+        text = "".join(f"epoch {number}\n" for number in range(500))
+        read = {"read_at": time.time(), "text": text, "size": 10**6}
+        begin_writing()
+        db.session.execute(db.update(Tail).where(Tail.stream == "stdout").values(read))
+        db.session.execute(db.update(Tail).where(Tail.stream == "stderr").values(read_at=time.time()))
+        db.session.commit()
+    expect(page.get_by_text("the end of 1.0 MB")).to_be_visible()
+    box, last = page.locator(".tail").bounding_box(), page.locator(".tail pre").bounding_box()
+    assert box and last and abs(box["y"] + box["height"] - last["y"] - last["height"]) < 3
+    expect(page.get_by_role("button", name="Read it again")).to_be_visible()
+
+
+def test_limits_that_somebody_types_stay_while_the_page_changes(jobs: Jobs, phone: Open) -> None:
+    job = jobs.make("train-7", "failed", scheduler="slurm", reason="time_limit", ended=time.time())
+    page = phone(f"/jobs/{job}")
+    page.get_by_text("Run again with other limits").click()
+    page.get_by_label("Time limit").fill("12")
+    jobs.change(job, raw="TIMEOUT")
+    poll(page)
+    expect(page.locator(".fail code")).to_have_text("TIMEOUT")
+    expect(page.get_by_label("Time limit")).to_have_value("12")
+    page.get_by_role("button", name="Run again with these").click()
+    expect(page.locator(".toast")).to_contain_text("Write the time limit as hours and minutes")
+    page.get_by_label("Time limit").fill("12:00")
+    page.get_by_role("button", name="Run again with these").click()
+    expect(page.locator(".pending strong")).to_contain_text("with time limit 12")
 
 
 def test_search_narrows_while_typing_and_keeps_the_focus(jobs: Jobs, phone: Open) -> None:

@@ -10,6 +10,7 @@ from web.payloads import PAYLOADS, payload
 from remoteweb import audit
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Action, Event, Job, Server, Source, SyncRun
+from remoteweb.tails import Tail
 
 STATES = ("running", "failed", "queued", "unknown", "done", "held", "lost", "cancelled")
 ALL = " ".join(PAYLOADS)
@@ -46,6 +47,9 @@ def whole_job(of: Source, state: str = "failed") -> Job:
             Event(job_id=row.id, seen_at=time.time(), state=seen, raw=ALL, evidence=ALL, reason=ALL)
         )
     action(of, row, "refused")
+    now = time.time()
+    db.session.add(Tail(job_id=row.id, stream="stdout", asked_at=now, read_at=now, size=9, text=ALL))
+    db.session.add(Tail(job_id=row.id, stream="stderr", asked_at=now, read_at=now, sentence=ALL))
     db.session.commit()
     return row
 
