@@ -17,6 +17,7 @@ import psutil
 from cluster.parts import wait_until
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = ("-m", "remoteweb")
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -33,9 +34,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Served:
-    """`remoteweb serve`, with what it printed so far in files."""
+    """`remoteweb serve`, with what it printed so far in files. `program`: what Python is told to run as `remoteweb`."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, program: tuple[str, ...] = PROGRAM) -> None:
+        self.program = program
         self.port, self.out, self.err = port, folder / "out", folder / "err"
         self.process = self._start(["serve", "--port", str(port)], folder, {})
 
@@ -45,7 +47,7 @@ class Served:
         out_path, err_path = (path.with_name(path.name + of) for path in (self.out, self.err))
         with out_path.open("ab") as out, err_path.open("ab") as err:
             return subprocess.Popen(
-                [sys.executable, "-m", "remoteweb", *command],
+                [sys.executable, *self.program, *command],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **more},
                 stdin=subprocess.DEVNULL,
@@ -107,7 +109,8 @@ class ServedApart(Served):
     Whoever asks stands for the reverse proxy. `port` is that of the address alone: nobody listens there.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, program: tuple[str, ...] = PROGRAM) -> None:
+        self.program = program
         self.port, self.out, self.err = port, folder / "out", folder / "err"
         self.folder = Path(
             tempfile.mkdtemp(prefix="remoteweb-", dir="/tmp")
@@ -128,7 +131,7 @@ class ServedApart(Served):
             "serving",
         )
         assert self.process.poll() is None, self.err.read_text()
-        command = [sys.executable, "-m", "remoteweb", "link"]
+        command = [sys.executable, *PROGRAM, "link"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.settings}
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True
@@ -145,6 +148,6 @@ class ServedApart(Served):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def serve_somehow(folder: Path, port: int) -> Served:
+def serve_somehow(folder: Path, port: int, program: tuple[str, ...] = PROGRAM) -> Served:
     """As on a laptop; as on a VPS when the tests themselves run without a network."""
-    return (ServedApart if os.environ.get("ISOLATED") == "1" else Served)(folder, port)
+    return (ServedApart if os.environ.get("ISOLATED") == "1" else Served)(folder, port, program)

@@ -2,8 +2,6 @@
 
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -83,19 +81,12 @@ def test_twenty_of_each_kind_that_dawdle_stop_the_page_for_nobody(serving: Serve
             assert time.monotonic() - began < 4
 
 
-class Hasty(Served):
-    """One that waits a second for a request to come whole, and not ten."""
-
-    def _start(self, command: list[str], folder: Path, more: dict[str, str]) -> "subprocess.Popen[bytes]":
-        code = "import sys; from remoteweb import gathering; gathering.SECONDS = 1.0; from remoteweb.cli import main; main()"
-        with self.out.open("ab") as out, self.err.open("ab") as err:
-            return subprocess.Popen(
-                [sys.executable, "-c", code, *command], stdout=out, stderr=err, start_new_session=True
-            )
+# It waits a second for a request to come whole, and not ten.
+HASTY = "from remoteweb import cli, gathering; gathering.SECONDS = 1.0; cli.main()"
 
 
 def test_what_does_not_come_whole_in_time_is_ended_also_when_it_drips(tmp_path: Path) -> None:
-    hasty = Hasty(tmp_path, free_port())
+    hasty = serve_somehow(tmp_path, free_port(), ("-c", HASTY))
     try:
         hasty.until_ready()
         with connection(hasty) as one, connection(hasty) as empty:
