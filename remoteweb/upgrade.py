@@ -9,10 +9,10 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from flask import Flask
-from flask_alembic import Alembic
+from flask import Flask, current_app
 from sqlalchemy import Connection, MetaData, Table, inspect, select, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
@@ -20,14 +20,12 @@ from remoteweb.database import db, is_busy, shown
 from remoteweb.paths import asset_folder
 from remoteweb.untrusted import line
 
+if TYPE_CHECKING:
+    from flask_alembic import Alembic
+
 COPIES = 3  # kept, the newest ones
 LOCK, LOCK_SECONDS = ".lock", 60.0
 ADVISORY_LOCK = 0x72656D6F7465  # "remote": any number will do, as long as every version has the same
-
-# run_mkdir would write into the installed package at every start.
-# Its own commands (`db upgrade`) would take neither lock nor copy, so they are not offered.
-alembic = Alembic(run_mkdir=False, command_name="")
-logging.getLogger("alembic").setLevel(logging.WARNING)  # its notes on each step are no news to a person
 
 
 class UpgradeRefused(click.ClickException):
@@ -37,7 +35,24 @@ class UpgradeRefused(click.ClickException):
 def init_app(app: Flask) -> None:
     app.config["ALEMBIC"] = {"script_location": str(asset_folder("migrations"))}
     app.config["ALEMBIC_CONTEXT"] = {"include_object": _is_of_a_model}
-    alembic.init_app(app)
+
+
+def alembic() -> "Alembic":
+    """Of the app in whose context this is. Loaded when there is something to do: it is a sixth of what a command loads."""
+    if "alembic" not in current_app.extensions:
+        from flask_alembic import Alembic
+
+        logging.getLogger("alembic").setLevel(
+            logging.WARNING
+        )  # its notes on each step are no news to a person
+        # run_mkdir would write into the installed package at every start.
+        # Its own commands (`db upgrade`) would take neither lock nor copy, so they are not offered.
+        Alembic(current_app._get_current_object(), run_mkdir=False, command_name="")  # type: ignore[attr-defined]
+        logging.getLogger("alembic").setLevel(
+            logging.WARNING
+        )  # its notes on each step are no news to a person
+    extension: Alembic = current_app.extensions["alembic"]
+    return extension
 
 
 def upgrade_database(app: Flask) -> None:
@@ -67,7 +82,7 @@ def _upgrade_file(path: Path) -> None:
         with contextlib.suppress(FileExistsError):
             os.close(_new_file(path, _mode_of(path)))
         present = _present_version()
-        if present == _versions_here():
+        if present == {versions_here()[-1]}:
             return
         _switch_to_wal(path)
         if present:
@@ -85,16 +100,17 @@ def _upgrade_server() -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         except OperationalError as error:
             raise (_kept_waiting() if is_busy(error) else error) from None
-        if _present_version() != _versions_here():
+        if _present_version() != {versions_here()[-1]}:
             _migrate()
 
 
 def _migrate() -> None:
-    connection = alembic.migration_context.connection
+    migrations = alembic()
+    connection = migrations.migration_context.connection
     assert connection is not None  # noqa: S101  it is None only when SQL is written to a file
     # SQLite changes a table's constraints only by making it anew, and to drop the old one would drop what refers to it.
     connection.execution_options(immediate=True, rebuilding=True)
-    alembic.upgrade()
+    migrations.upgrade()
 
 
 def _kept_waiting() -> UpgradeRefused:
@@ -103,16 +119,17 @@ def _kept_waiting() -> UpgradeRefused:
     )
 
 
-def _versions_here() -> set[str]:
-    return set(alembic.script_directory.get_heads())
+def versions_here() -> list[str]:
+    """The oldest first. Each has a file, whose name begins with it."""
+    files = Path(current_app.config["ALEMBIC"]["script_location"]).glob("[0-9]*_*.py")
+    return sorted(file.name.partition("_")[0] for file in files)
 
 
 def _present_version() -> set[str]:
     """The version of the database, empty for a new one. Refuses what is newer, and what is not ours."""
     with db.engine.connect() as connection:
         present = _recorded_version(connection)
-    known = {script.revision for script in alembic.script_directory.walk_revisions()}
-    if not present <= known:
+    if not present <= set(versions_here()):
         raise UpgradeRefused(
             f"The database {shown(db.engine.url)} was made by a newer remoteweb. "
             "Start that version, or restore one of the copies that lie beside the database."

@@ -84,11 +84,17 @@ def test_the_tables_that_migrations_make_are_those_of_the_models(address: str) -
     with app_on(address) as app:
         upgrade_database(app)
         with app.app_context():
-            differences = upgrade.alembic.compare_metadata()
+            differences = upgrade.alembic().compare_metadata()
     if address.startswith("sqlite"):
         # Indexes with an order cannot be read back from SQLite: the next test compares their text.
         differences = [one for one in differences if not str(one[0]).endswith("_index")]
     assert differences == []
+
+
+def test_the_versions_are_told_by_the_names_of_the_files(app: Flask) -> None:
+    with app.app_context():
+        scripts = list(upgrade.alembic().script_directory.walk_revisions())
+        assert [script.revision for script in reversed(scripts)] == upgrade.versions_here()
 
 
 def test_the_indexes_that_migrations_make_on_sqlite_are_those_of_the_models(app: Flask) -> None:
