@@ -144,22 +144,28 @@ def end(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(processes, timeout=5)
 
 
-def make_account(home: Path, shell: str, password: str) -> str:
-    """A new account of this machine, named after our pid so that a later run can tell a leftover."""
+def make_account(home: Path, shell: str) -> str:
+    """A new account of this machine without a password, named after our pid so that a later run can tell a leftover."""
     _remove_leftovers()
     taken = {account.pw_name for account in pwd.getpwall()}
     names = (f"{ACCOUNT_PREFIX}{os.getpid()}x{number:04x}" for number in itertools.count())
     name = next(name for name in names if name not in taken)
+    # To sshd "!" is an account that is locked, also for keys. Ids for containers would be two more files to write.
+    options = ["--password", "*", "--no-log-init", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
     # useradd gives up at once when another one holds the lock of /etc/passwd.
-    _retry("useradd", "--create-home", "--home-dir", str(home), "--shell", shell, name)
-    _retry("chpasswd", stdin=f"{name}:{password}\n")
+    _retry("useradd", *options, "--create-home", "--home-dir", str(home), "--shell", shell, name)
     return name
 
 
-def remove_account(name: str) -> None:
-    uid = pwd.getpwnam(name).pw_uid
-    end([p for p in psutil.process_iter(["uids"]) if p.info["uids"] and p.info["uids"].real == uid])
-    _retry("userdel", name)
+def set_password(name: str, password: str) -> None:
+    _retry("chpasswd", stdin=f"{name}:{password}\n")
+
+
+def remove_accounts(*names: str) -> None:
+    uids = {pwd.getpwnam(name).pw_uid for name in names}
+    end([p for p in psutil.process_iter(["uids"]) if p.info["uids"] and p.info["uids"].real in uids])
+    for name in names:
+        _retry("userdel", name)
 
 
 def _remove_leftovers() -> None:
@@ -172,7 +178,7 @@ def _remove_leftovers() -> None:
             and not psutil.pid_exists(int(pid))
         ):
             with suppress(KeyError, RuntimeError):  # another run may be tidying up as well
-                remove_account(account.pw_name)
+                remove_accounts(account.pw_name)
 
 
 def _retry(*command: str, stdin: str = "") -> None:

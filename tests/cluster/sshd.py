@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from cluster.parts import Daemon, free_port, make_account, remove_account
+from cluster.parts import Daemon, free_port, make_account, remove_accounts, set_password
 from known_secrets import known
 
 CONFIG = """\
@@ -35,8 +36,14 @@ Subsystem sftp internal-sftp
 @dataclass(frozen=True)
 class Account:
     user: str
-    password: str
     home: Path
+
+    @cached_property
+    def password(self) -> str:
+        """It has one from when somebody asks for it: few do, and each is a change of /etc/shadow."""
+        password = known(f"pass-{os.urandom(8).hex()}")
+        set_password(self.user, password)
+        return password
 
 
 @dataclass
@@ -70,10 +77,14 @@ class Sshd:
         make_key(self.key)
         self.known_hosts.write_text(f"[{self.host}]:{self.port} {self.host_key}\n")
         main = self.account()
-        self.user, self.password, self.home = main.user, main.password, main.home
+        self.user, self.home = main.user, main.home
         self._write_config()
         self.daemon = Daemon(self.command, "-D", "-e", "-f", str(self.folder / "sshd_config"), log=self.log)
         self.daemon.wait_until(self._starts)
+
+    @property
+    def password(self) -> str:
+        return self._accounts[0].password
 
     @property
     def host_key(self) -> str:
@@ -87,8 +98,7 @@ class Sshd:
     def account(self, shell: str = "/bin/bash", authorized_key: str | None = None) -> Account:
         """One more account. `authorized_key`: its line of authorized_keys, perhaps with options."""
         name = f"home-{len(self._accounts)}"
-        password = known(f"pass-{os.urandom(8).hex()}")
-        account = Account(make_account(self.folder / name, shell, password), password, self.folder / name)
+        account = Account(make_account(self.folder / name, shell), self.folder / name)
         self._accounts.append(account)
         keys = account.home / ".ssh" / "authorized_keys"
         keys.parent.mkdir(mode=0o755)
@@ -138,8 +148,7 @@ class Sshd:
     def stop(self) -> None:
         if self.daemon:
             self.daemon.stop()
-        for account in self._accounts:
-            remove_account(account.user)
+        remove_accounts(*(account.user for account in self._accounts))
 
     def _write_config(self) -> None:
         text = self._options + CONFIG.format(port=self.port, folder=self.folder)
