@@ -76,7 +76,6 @@ def parts_folder() -> Iterator[Path]:
 
 
 def _sshd(folder: Path) -> Iterator[Sshd]:
-    need_network()
     need("sshd", "sshd", "ssh", "ssh-keygen", "setpriv", "useradd", root=True)
     server = Sshd(folder)
     try:

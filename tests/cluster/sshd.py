@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cluster.parts import Daemon, free_port, make_account, remove_accounts, set_password
+from cluster.parts import Daemon, free_port, make_account, need_network, remove_accounts, set_password
 from known_secrets import known
 
 CONFIG = """\
@@ -71,6 +71,7 @@ class Sshd:
         self.daemon: Daemon | None = None
 
     def start(self) -> None:
+        need_network()
         self.folder.mkdir(mode=0o755, exist_ok=True)
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         make_key(self.folder / "host_key")

@@ -34,6 +34,8 @@ FINE: dict[str, tuple[str, object]] = {
     "PUBLIC_URL": ("https://Jobs.example.org:8443/", "https://jobs.example.org:8443"),
     "TRUSTED_PROXIES": ("2", 2),
     "SSH_KEYS": ("/etc/keys:/run/key", (Path("/etc/keys"), Path("/run/key"))),
+    "KEY_ENCRYPTION_FILE": ("/run/key", Path("/run/key")),
+    "KEY_ENCRYPTION_KEY": ("A" * 43 + "=", bytes(32)),
     "RUNTIME_FOLDER": ("/run/remoteweb", Path("/run/remoteweb")),
 }
 
@@ -43,6 +45,8 @@ WRONG = {
     "AUDIT_TO_LOG": ["journal"],
     "LOCAL_INTERVAL": ["0", "-1", "nan", "inf", "ten", "1e9", ""],
     "CLEAN_DAYS": ["0", "-1", "nan", "1e9", "never", ""],
+    "KEY_ENCRYPTION_FILE": ["key", ""],
+    "KEY_ENCRYPTION_KEY": ["A" * 43, "canary", ""],
     "ALLOWED_HOSTS": ["", "https://jobs.example.org", "*"],
     "PUBLIC_URL": [
         "",
