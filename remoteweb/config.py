@@ -42,6 +42,14 @@ def secret(value: str) -> str:
     return value
 
 
+def secrets(value: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    try:
+        return tuple(secret(part) for part in found)
+    except ValueError:
+        raise ValueError("former values of SECRET_KEY, separated by commas") from None
+
+
 def switch(value: str) -> bool:
     try:
         return {
@@ -161,6 +169,13 @@ SETTINGS = {
             None,
             "What signs what a browser carries and encrypts the secrets of codes, at least 32 characters. "
             "Without it: made once, and kept as `secret` in the state folder.",
+        ),
+        Setting(
+            "SECRET_KEY_FALLBACKS",
+            secrets,
+            (),
+            "Former values of `REMOTEWEB_SECRET_KEY` (or of the file `secret`), separated by commas: what they signed and "
+            "encrypted is still read, and nothing is made with them any more.",
         ),
         Setting("SYNC_NOW", switch, True, "Whether the pages offer the button “Sync now”: `on` or `off`."),
         Setting("LOCAL_INTERVAL", seconds, 10.0, "Seconds between two syncs of this machine."),

@@ -2,10 +2,12 @@
 
 import time
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
 
 from remotejobs.errors import BadInput, RemoteJobsError
 from remoteweb import hostkeys, leases
+from remoteweb.accounts import Account
 from remoteweb.database import begin_writing, db
 from remoteweb.models import Server
 from remoteweb.wanted import Wanted
@@ -155,7 +157,7 @@ def take(login_id: int, holder: str) -> bool:
     """By a worker: it is its own from here on. A transaction of its own."""
     begin_writing()
     now = time.time()
-    mine = db.update(Login).where(Login.id == login_id, Login.state == WAITING)
+    mine = db.update(Login).where(Login.id == login_id, Login.state == WAITING, _has_an_open_account())
     values = {"state": CONNECTING, "changed_at": now, "holder": holder, "seen_at": now, "sentence": ""}
     taken = db.session.scalar(mine.values(**values).returning(Login.id)) is not None
     db.session.commit()
@@ -232,9 +234,19 @@ def beat(holder: str) -> None:
 def waiting() -> list[tuple[int, int]]:
     """Those that a worker may take, the oldest first, each with its owner."""
     rows = db.session.execute(
-        db.select(Login.id, Login.owner_id).where(Login.state == WAITING).order_by(Login.id)
+        db.select(Login.id, Login.owner_id)
+        .where(Login.state == WAITING, _has_an_open_account())
+        .order_by(Login.id)
     )
     return [(login_id, owner_id) for login_id, owner_id in rows]
+
+
+def _has_an_open_account() -> ColumnElement[bool]:
+    """Not one that was begun while its account was shut out, in the same moment: nothing is done for it any more."""
+    found: ColumnElement[bool] = db.exists().where(
+        Account.id == Login.owner_id, Account.disabled_at.is_(None)
+    )
+    return found
 
 
 def close_stale(owner_id: int | None = None) -> None:

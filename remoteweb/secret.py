@@ -29,6 +29,11 @@ def settle(app: Flask) -> str:
     return str(app.config["SECRET_KEY"])
 
 
+def keys(app: Flask) -> list[str]:
+    """For a signer: the former ones, which only read, and at the end the one that signs."""
+    return [*app.config["SECRET_KEY_FALLBACKS"], settle(app)]
+
+
 def secret_key(folder: Path) -> str:
     """The key in `folder`, made if there is none. Of several starts at once, all get the same one."""
     path = folder / "secret"

@@ -13,7 +13,8 @@ from flask import current_app
 
 from remotejobs.errors import LoginError, RemoteJobsError
 from remotejobs.records import app_name
-from remoteweb import attended, connect, dry_run, sources, terminal
+from remoteweb import attended, connect, dry_run, sources, terminal, viewer
+from remoteweb.accounts import Account
 from remoteweb.attended import Target
 from remoteweb.commands import owner_option, with_database, work_for
 from remoteweb.database import db, shown
@@ -109,6 +110,7 @@ def _interrupted() -> int:
 def _update(app: str | None, server: str | None, options: Options) -> int:
     upgrade_database(current_app._get_current_object())  # type: ignore[attr-defined]
     work_for(options.owner)
+    _refuse_who_is_shut_out()
     if options.verbose:
         terminal.say(f"Database: {shown(db.engine.url)}")
     try:
@@ -124,6 +126,15 @@ def _update(app: str | None, server: str | None, options: Options) -> int:
     if options.as_json:
         click.echo(msgspec.json.encode([_as_json(end) for end in ends]).decode())
     return _exit_code([end.code for end in ends])
+
+
+def _refuse_who_is_shut_out() -> None:
+    account = db.session.get(Account, viewer.current().account_id)
+    if account is not None and account.disabled_at is not None:
+        raise click.ClickException(
+            f"{account.name} is shut out, so nothing is synced for that account. "
+            f"`remoteweb enable-user {account.name}` comes first."
+        )
 
 
 def _exit_code(codes: list[int]) -> int:

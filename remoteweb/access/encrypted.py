@@ -19,22 +19,26 @@ NONCE = 12
 def encrypt(text: str, what: str) -> str:
     """`what` it is and whose ("totp 4"): it can be read as nothing else, so that rows cannot be swapped."""
     nonce = secrets.token_bytes(NONCE)
-    return urlsafe_b64encode(nonce + _cipher().encrypt(nonce, text.encode(), what.encode())).decode()
+    cipher = _cipher_of(secret.settle(current_app))
+    return urlsafe_b64encode(nonce + cipher.encrypt(nonce, text.encode(), what.encode())).decode()
 
 
 def decrypt(token: str, what: str) -> str | None:
-    """None: it was made under another SECRET_KEY, for something else, or by somebody else."""
+    """None: it was made under a SECRET_KEY that is neither this one nor a former one, for something else, or by somebody else."""
+    for key in reversed(secret.keys(current_app)):
+        if (text := _decrypt(key, token, what)) is not None:
+            return text
+    return None
+
+
+def _decrypt(key: str, token: str, what: str) -> str | None:
     from cryptography.exceptions import InvalidTag
 
     try:
         data = urlsafe_b64decode(token)
-        return _cipher().decrypt(data[:NONCE], data[NONCE:], what.encode()).decode()
+        return _cipher_of(key).decrypt(data[:NONCE], data[NONCE:], what.encode()).decode()
     except (InvalidTag, ValueError):
         return None
-
-
-def _cipher() -> "AESGCM":
-    return _cipher_of(secret.settle(current_app))
 
 
 @lru_cache(maxsize=4)

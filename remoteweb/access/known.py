@@ -58,4 +58,4 @@ def _number_for(account: Account) -> str | None:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(secret.settle(current_app), salt="a browser that is known again")
+    return URLSafeTimedSerializer(secret.keys(current_app), salt="a browser that is known again")

@@ -167,8 +167,12 @@ def can_anybody_sign_in() -> bool:
 
 
 def _unclaimed() -> Account | None:
-    """The first account, if nobody has come in to it: on a laptop where links are in use it is somebody's already."""
-    account = db.session.get_one(Account, FIRST)
+    """The first account, if nobody has come in to it: on a laptop where links are in use it is somebody's already.
+
+    Of two that ask at once the second waits, and then sees whose it is.
+    """
+    first = db.select(Account).where(Account.id == FIRST).with_for_update()
+    account: Account = db.session.scalars(first.execution_options(populate_existing=True)).one()
     in_use = [
         db.select(table.account_id).where(table.account_id == FIRST).limit(1) for table in (Passkey, Session)
     ]

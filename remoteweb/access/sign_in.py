@@ -178,4 +178,4 @@ def _mark(account: Account) -> str:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(secret.settle(current_app), salt="the password was right")
+    return URLSafeTimedSerializer(secret.keys(current_app), salt="the password was right")

@@ -40,12 +40,15 @@ def keep(account: Account, secret: str) -> None:
 def use(account: Account, code: str) -> bool:
     """Whether it is the code of now, or of half a minute before or after, and was not used yet. In the caller's transaction."""
     begin_writing()
-    secret = encrypted.decrypt(account.totp, _what(account)) if account.totp else None
+    kept = account.totp
+    secret = encrypted.decrypt(kept, _what(account)) if kept else None
     step = _step_of(secret, code) if secret else None
-    if step is None:
+    if secret is None or step is None:
         return False
     # Not "unequal": a code that was looked at over a shoulder is older than the last one, or the same.
-    used = db.update(Account).where(Account.id == account.id, Account.totp_used < step).values(totp_used=step)
+    used = db.update(Account).where(Account.id == account.id, Account.totp_used < step, Account.totp == kept)
+    # Under the present key from now on, whichever it was under.
+    used = used.values(totp_used=step, totp=encrypted.encrypt(secret, _what(account)))
     return db.session.scalar(used.returning(Account.id)) is not None
 
 

@@ -1,5 +1,6 @@
 """Accounts as they are made, invited and shut out, by commands and on the administrator's page."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from remoteweb import access, actions, logins, sources
 from remoteweb.access import entry, people, recovery, throttle, totp
 from remoteweb.accounts import FIRST, Account, Audit, Entry
 from remoteweb.database import begin_writing, db
-from remoteweb.models import Action
+from remoteweb.models import Action, Server
 from remoteweb.wanted import Wanted
 from remoteweb.ways import Login
 
@@ -372,3 +373,54 @@ def test_of_eight_that_make_one_account_at_once_seven_read_that_there_is_one(app
 
     assert at_once(app, make_bob) == 1
     assert refusals == ["There is an account bob already."] * 7
+
+
+def test_of_two_first_accounts_that_are_made_at_once_one_is_the_administrator(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unclaimed, both = people._unclaimed, threading.Barrier(2)
+
+    def slowly() -> Account | None:
+        """Each has looked before the other writes, if they do not wait for each other."""
+        found = unclaimed()
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        return found
+
+    def make_one(name: str) -> tuple[int, str]:
+        with app.app_context():
+            made = people.create(name)
+            return made.id, made.name
+
+    monkeypatch.setattr(people, "_unclaimed", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        made = sorted(pool.map(make_one, ("ada", "bob")))
+    assert [id_ for id_, _ in made] == [FIRST, FIRST + 1]
+    found = accounts(app)
+    assert sorted(found) == ["ada", "bob"]
+    assert {found[name] for _, name in made} == {(FIRST, "administrator"), (FIRST + 1, "user")}
+
+
+def test_for_who_is_shut_out_nothing_is_synced_by_a_command_either(app: Flask) -> None:
+    make(app, "ada")
+    make(app, "bob")
+    with app.app_context():
+        people.disable(people.named("bob"))
+    for more in ([], ["--dry-run"], ["my-app", "me@127.0.0.1:1"]):
+        ended = command(app, "update-database", *more, "--owner", "bob")
+        assert ended.exit_code == 1 and "bob is shut out, so nothing is synced" in ended.stderr
+    with app.app_context():
+        assert db.session.scalars(db.select(Server)).all() == []
+    assert command(app, "update-database", "--owner", "ada", "--dry-run").exit_code == 0
+
+
+def test_a_login_that_began_in_the_moment_of_shutting_out_is_not_carried_out(app: Flask) -> None:
+    make(app, "ada")
+    bob = make(app, "bob")
+    with app.app_context():
+        people.disable(people.named("bob"))
+        login = logins.begin(bob, Wanted("me", "alps.example.org", 22, "app", "", 0), "bob").id
+        db.session.commit()
+        assert logins.waiting() == [] and not logins.take(login, "here:1:x")
+        people.enable(people.named("bob"))
+        assert logins.waiting() == [(login, bob)] and logins.take(login, "here:1:x")

@@ -185,6 +185,23 @@ def test_the_codes_secret_lies_encrypted_and_for_this_account_alone(app: Flask, 
         assert not totp.use(db.session.get_one(Account, 1), code_of(secret, 30))
 
 
+def test_a_former_secret_key_reads_what_it_made_and_the_new_one_makes_it_anew(
+    app: Flask, ada: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, now, client = add_code(app, ada), time.time(), browser(app)
+    step = half(app, client)
+    app.config["SECRET_KEY_FALLBACKS"] = (app.config["SECRET_KEY"],)
+    app.config["SECRET_KEY"] = "another secret key of at least 32 characters"
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    assert with_code(client, step, code_of(secret)) == 303, "also in the middle of a sign-in"
+    assert is_in(ada)
+    app.config["SECRET_KEY_FALLBACKS"] = ()
+    monkeypatch.setattr(time, "time", lambda: now + 120)
+    client = browser(app)
+    assert with_code(browser(app), step, code_of(secret)) == 401, "what the former one signed is nothing now"
+    assert with_code(client, half(app, client), code_of(secret)) == 303, "the code's secret was moved"
+
+
 def test_the_picture_is_for_who_was_offered_it(app: Flask, ada: FlaskClient) -> None:
     page = ada.get("/account/code").text
     path = html.unescape(re.search(r'src="(/account/code.svg[^"]+)"', page)[1])  # type: ignore[index]
