@@ -41,7 +41,7 @@ def _head(acts: bool) -> str:
     head = f"KINDS='{' '.join(SCHEDULERS)}'\n"
     if acts:
         wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
-        head += f"remotejobs_wrapper='{wrapper}'\n"
+        head += f"remotejobs_wrapper='{wrapper}'\nperson_umask=$(umask)\n"
     return head
 
 

@@ -13,8 +13,10 @@ VALID='function valid(name) {
 records() {
   changed= batches=
   names=$(ls settings facts 2>/dev/null) || { trouble='closed'; return 1; }
-  total=$(printf '%s\n' "$made" "$names" | cksum)
-  total=${total%% *}-${total##* }
+  case $names in
+    "facts:$NL${NL}settings:") total=0-0 ;;  # nothing is live, in whatever registry: there is nothing to add up
+    *) total=$(printf '%s\n' "$made" "$names" | cksum); total=${total%% *}-${total##* } ;;
+  esac
   if [ "$total" = "$1" ]; then known=$2; say same; else changed_buckets "$2" || return 1; fi
   say total "$total"
   [ "$3" = '*' ] && return 0
@@ -43,12 +45,12 @@ changed_buckets() {
     valid($0) { print; next } $0 != "" && $0 != "facts:" && $0 != "settings:" { skipped++ } END { print "~" skipped + 0 }' | sort)
   case $_sorted in *~*) ;; *) trouble='closed'; return 1 ;; esac  # its last line: something was killed on the way
   say skipped "${_sorted##*~}"
-  _sorted=${_sorted%~*}
+  _sorted=${_sorted%'~'*}
   _sums=$(printf '%s' "$_sorted" | awk -v made="$made" '{
     if (substr($0, 1, 1) != bucket) { if (bucket != "") close(sum); bucket = substr($0, 1, 1); sum = "echo " bucket " `cksum`"; print made | sum }
     print | sum
   } END { if (bucket != "") close(sum); print "~" }')
-  case $_sums in *~) _sums=${_sums%~} ;; *) trouble='closed'; return 1 ;; esac
+  case $_sums in *~) _sums=${_sums%'~'} ;; *) trouble='closed'; return 1 ;; esac
   known= _there=
   IFS=$NL
   for _line in $_sums; do

@@ -9,7 +9,7 @@
 # What precedes the first such line (banners, rc files) is noise. A part counts only with its `closed ... 0` line.
 
 # Each process that is started here costs a millisecond or two: what the shell can do itself, it does.
-person_umask=$(umask) person_TZ=${TZ-} person_LC_ALL=${LC_ALL-}
+person_TZ=${TZ-} person_LC_ALL=${LC_ALL-}
 LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) UP=
 export LC_ALL TZ
 # With these `cd .app` might go elsewhere, and ls and awk speak otherwise.
@@ -22,7 +22,7 @@ TAB='	' NL='
 [ -r /proc/sys/kernel/ostype ] && read -r SYSTEM </proc/sys/kernel/ostype && [ -n "$SYSTEM" ] || SYSTEM=$(uname -s)
 HOST=${HOST%%.*}
 
-# as_person: in a subshell that starts a job. What we set for ourselves is not the job's.
+# as_person: in a subshell that starts a job. What we set for ourselves is not the job's. ($person_umask comes with what acts.)
 as_person() {
   umask "$person_umask"
   unset TZ LC_ALL

@@ -291,6 +291,22 @@ def test_a_cursor_that_is_none_of_ours_asks_for_everything(
     assert read(server.shell, cursor).keys == set(keys)
 
 
+def test_where_nothing_is_live_what_went_and_what_comes_is_told(server: Machine, folder: Folder) -> None:
+    sealed_job(folder, f"{BAD}_1")
+    odd = folder.path / "facts" / "notes"
+    odd.write_text("no fact")
+    ours(folder, server)
+    first = read(server.shell)
+    assert (first.keys, first.source.skipped) == ({f"{BAD}_1"}, 1)
+    odd.unlink()
+    empty = read(server.shell, first.cursor)
+    assert (empty.keys, empty.source.skipped) == (set(), 0)
+    assert read(server.shell, empty.cursor).chunks == []
+    later = folder.settings(key_of(500))
+    ours(folder, server)
+    assert read(server.shell, empty.cursor).keys == {later.name.removesuffix(".json")}
+
+
 def test_a_restored_cursor_misses_nothing(server: Machine, folder: Folder) -> None:
     folder.good(GOOD)
     ours(folder, server)
