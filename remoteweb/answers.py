@@ -6,16 +6,23 @@ Each step is a transaction of its own, under the server's lease.
 import time
 from collections.abc import Iterator
 
+from sqlalchemy import bindparam, select
+
 from remotejobs.answer import Answer, Chunk, SourceAnswer
 from remotejobs.errors import AnswerBroken
 from remoteweb import intake, judging, leases, outcomes
-from remoteweb.database import begin_writing, db
+from remoteweb.database import begin_writing, db, table_of
 from remoteweb.models import Source
 from remoteweb.syncs import Sync
 
 # Of writing without a gap, and the gap.
 WORK_SECONDS = 0.15
 GAP_SECONDS = 0.06
+
+_source = table_of(Source).c
+_IDS = select(_source.app, _source.id).where(
+    _source.server_id == bindparam("server"), _source.app.in_(bindparam("apps", expanding=True))
+)
 
 
 def take_in(sync: Sync, answer: Answer) -> None:
@@ -78,10 +85,8 @@ def _chunks(told: SourceAnswer) -> Iterator[Chunk]:
 
 
 def _ids(sync: Sync) -> dict[str, int]:
-    query = db.select(Source.app, Source.id).where(
-        Source.server_id == sync.lease.server_id, Source.app.in_(sync.wanted)
-    )
-    return {row.app: row.id for row in db.session.execute(query)}
+    asked = {"server": sync.lease.server_id, "apps": sync.wanted}
+    return {row.app: row.id for row in db.session.execute(_IDS, asked)}
 
 
 class _Pause:

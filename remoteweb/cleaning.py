@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping
 
 from flask import current_app
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import and_, bindparam, exists, select
 
 from remotejobs.answer import Answer
 from remotejobs.exchange import DAY, Cleaning
 from remoteweb import audit
-from remoteweb.database import db
+from remoteweb.database import db, table_of
 from remoteweb.models import Job, Server, Source
 
 ENOUGH = 200
@@ -18,6 +18,19 @@ LIMIT = 500
 # After one that found no more to do, and after one that could not do it.
 PAUSE_SECONDS, RETRY_SECONDS = DAY, 3600.0
 
+# The last of so many is there: at most so many entries of an index are looked at.
+_job, _source, _server = table_of(Job).c, table_of(Source).c, table_of(Server).c
+_IS_OVER = and_(_job.source_id == _source.id, ~_job.cleaned, ~_job.open, _job.ended < bindparam("before"))
+_LAST = select(_job.id).where(_IS_OVER).offset(bindparam("skipped")).limit(1).correlate(table_of(Source))
+# With a narrow key nothing is cleaned.
+_IS_WIDE = exists().where(_server.id == _source.server_id, _server.narrow == "")
+_DUE = select(_source.app).where(
+    _source.id.in_(bindparam("sources", expanding=True)),
+    _IS_WIDE,
+    _source.clean_at <= bindparam("now"),
+    _LAST.scalar_subquery().is_not(None),
+)
+
 
 def planned(known: Mapping[str, int]) -> list[Cleaning]:
     """What this sync asks for, in the caller's transaction; a try that does not end well is repeated an hour later."""
@@ -25,10 +38,9 @@ def planned(known: Mapping[str, int]) -> list[Cleaning]:
     if not days or not known:
         return []
     now = time.time()
-    # With a narrow key nothing is cleaned.
-    may_be = db.and_(Source.id.in_(known.values()), Source.server.has(Server.narrow == ""))
-    is_due = db.and_(may_be, Source.clean_at <= now)
-    due = db.session.scalars(db.select(Source.app).where(is_due, _has_enough(now - days * DAY))).all()
+    sources = list(known.values())
+    asked = {"sources": sources, "now": now, "before": now - days * DAY, "skipped": ENOUGH - 1}
+    due = db.session.scalars(_DUE, asked).all()
     if due:
         _postpone([known[app] for app in due], now + RETRY_SECONDS)
     return [Cleaning(app, LIMIT, days * DAY, trash * DAY if trash else None) for app in due]
@@ -48,13 +60,6 @@ def took_place(cleanings: list[Cleaning], answer: Answer, known: Mapping[str, in
             some = done.records or done.folders or done.emptied
             pause = PAUSE_SECONDS if not done.more else 0.0 if some else RETRY_SECONDS
             _postpone([known[app]], now + pause)
-
-
-def _has_enough(before: float) -> ColumnElement[bool]:
-    """The last of so many is there: at most so many entries of an index are looked at."""
-    is_over = and_(Job.source_id == Source.id, ~Job.cleaned, ~Job.open, Job.ended < before)
-    last = select(Job.id).where(is_over).offset(ENOUGH - 1).limit(1)
-    return last.correlate(Source).scalar_subquery().is_not(None)
 
 
 def _postpone(source_ids: list[int], until: float) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from flask import current_app
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from remotejobs.answer import Answer
@@ -16,7 +17,7 @@ from remotejobs.errors import HostKeyUnknown, LoginError, RemoteJobsError, Serve
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.shell import Shell
 from remoteweb import answers, changes, cleaning, confirming, leases, outcomes, runs, sending, tails, trouble
-from remoteweb.database import begin_writing, db
+from remoteweb.database import begin_writing, db, table_of
 from remoteweb.leases import Lease, LeaseLost, TooSoon
 from remoteweb.models import Server, Source
 from remoteweb.runs import Listener, Progress, SourceResult, Unwanted
@@ -28,6 +29,15 @@ TIMEOUT_SECONDS = 90.0
 _NOT_WRITTEN = "How a sync ended could not be written down; its lease runs out by itself."
 
 _ACCEPT_IT = "“Sign in” on the page Servers shows it, to be compared and accepted; or do it on a terminal."
+
+_source = table_of(Source).c
+_SOURCES = (
+    select(_source.app, _source.id, _source.cursor)
+    .where(_source.server_id == bindparam("server"))
+    .order_by(_source.id)
+)
+_UNPAUSED = _SOURCES.where(_source.paused.is_(False))
+_NAMED = _SOURCES.where(_source.app.in_(bindparam("apps", expanding=True)))
 
 ShellFactory = Callable[[Server], Shell]
 
@@ -100,9 +110,8 @@ def _begin(
 
 def _planned(lease: Lease, progress: Progress, apps: list[str] | None) -> Sync:
     """The apps that are named, else all that are not paused; with the cursors of those that are known."""
-    meant = Source.paused.is_(False) if apps is None else Source.app.in_(apps)
-    query = db.select(Source.app, Source.id, Source.cursor).where(Source.server_id == lease.server_id, meant)
-    known = db.session.execute(query.order_by(Source.id)).all()
+    query = _UNPAUSED if apps is None else _NAMED
+    known = db.session.execute(query, {"server": lease.server_id, "apps": apps}).all()
     wanted: Iterable[str] = apps if apps is not None else [app for app, _, _ in known]
     return Sync(
         lease,

@@ -4,10 +4,10 @@ import contextlib
 import importlib.util
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase
 
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     Model = Base  # what `db.Model` is made of, and all that a type checker can follow
 else:
     Model = db.Model
+
+
+def table_of(model: type[Base]) -> Table:
+    """For what every sync says: a statement that is made once, and of tables alone, is there and back in a tenth of the time
+    that SQLAlchemy takes to put one together and to go through its ORM.
+    """
+    return cast(Table, model.__table__)
 
 
 def begin_writing(*, relaxed: bool = False) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from sqlalchemy import and_, bindparam, select
+
 from remotejobs.answer import Chunk
 from remotejobs.records import JobRecord
 from remoteweb import changes, leases, sources
-from remoteweb.database import begin_writing, db
+from remoteweb.database import begin_writing, db, table_of
 from remoteweb.groups import ASKS_FOR_SECONDS, Group
 from remoteweb.judging import Change, Seen, judge, newest_runs, place, record_changes
 from remoteweb.leases import Lease
@@ -14,6 +16,12 @@ from remoteweb.rows import RowState, take_over
 
 # What one transaction writes. While it runs, taps wait: at this size some tenths of a second at most.
 SLICE = 500
+
+# Two halves, each of which walks an index: as one condition, SQLite would read the whole table at each sync.
+_job = table_of(Job).c
+_OF_SOURCE = select(_job.id).where(_job.source_id == bindparam("source"))
+_OLD_FAILURE = and_(_job.group == Group.NEEDS_YOU, _job.ended < bindparam("before"))
+_WATCHED = _OF_SOURCE.where(_job.open).union(_OF_SOURCE.where(_OLD_FAILURE))
 
 
 def store(lease: Lease, source_id: int, chunk: Chunk, seen: Seen) -> Iterator[tuple[int, int]]:
@@ -56,10 +64,8 @@ def look_again(lease: Lease, source_id: int, seen: Seen) -> int:
 
 
 def _watched(source_id: int, clock: float) -> list[int]:
-    """Two halves, each of which walks an index: as one condition, SQLite would read the whole table at each sync."""
-    of_source = db.select(Job.id).where(Job.source_id == source_id)
-    old_failure = db.and_(Job.group == Group.NEEDS_YOU, Job.ended < clock - ASKS_FOR_SECONDS)
-    return sorted(db.session.scalars(of_source.where(Job.open).union(of_source.where(old_failure))))
+    asked = {"source": source_id, "before": clock - ASKS_FOR_SECONDS}
+    return sorted(db.session.scalars(_WATCHED, asked))
 
 
 def _rows(source_id: int, ids: list[int]) -> tuple[Sequence[Job], dict[str, int]]:

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from flask import current_app
-from sqlalchemy import ColumnElement, Engine, Update, or_
+from sqlalchemy import Boolean, ColumnElement, Engine, bindparam, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from remotejobs.errors import RemoteJobsError
-from remoteweb.database import db
+from remoteweb.database import db, table_of
 from remoteweb.models import Server
 
 # Long enough for a heartbeat that waits behind another writer, short enough that a killed holder is soon
@@ -68,6 +69,18 @@ class Lease:
     was_left: bool = False  # by a holder who is gone, and may have left more than the lease
 
 
+class Freed(NamedTuple):
+    """What its row says of a server whose sync is over: the way its clock goes, its gate, and the trouble until now."""
+
+    id: int
+    skew: float | None
+    narrow: str
+    failures: int
+    not_before: float
+    error: str
+    needs_person: str
+
+
 def new_owner() -> str:
     """host:pid:place-random. The random word tells two syncs of one process apart, and a pid that was used
     again.
@@ -109,6 +122,38 @@ def is_dead(owner: str) -> bool:
     return False
 
 
+# What every sync says is made once: to put a statement together takes SQLAlchemy longer than SQLite to carry it out.
+# The changed row comes back as it is now: whoever asks the session for it need not read it again.
+_RESTED = or_(
+    bindparam("ignore_interval", type_=Boolean),
+    Server.last_try_at.is_(None),
+    Server.last_try_at > bindparam("now"),  # a clock that was set back must not block for hours
+    Server.last_try_at <= bindparam("now") - Server.min_interval,
+)
+_TAKE = (
+    update(Server)
+    .where(Server.id == bindparam("server"), _RESTED)
+    .values(
+        lease_owner=bindparam("holder"),
+        lease_until=bindparam("until"),
+        fence=Server.fence + 1,
+        last_try_at=bindparam("now"),
+    )
+    .returning(Server)
+    .execution_options(synchronize_session=False, populate_existing=True)
+)
+_TAKE_WHAT_IS_FREE = _TAKE.where(Server.lease_owner == "")
+_server = table_of(Server)
+_DROP = (
+    update(_server)
+    .where(_server.c.id == bindparam("server"), _server.c.fence == bindparam("held"))
+    .values(lease_owner="", lease_until=0.0)
+    .returning(*(_server.c[name] for name in Freed._fields))
+)
+# `key_share`: whoever adds a row that only speaks of this server need not wait.
+_LOCK = select(_server.c.fence).where(_server.c.id == bindparam("server")).with_for_update(key_share=True)
+
+
 def take(server_id: int, owner: str, *, ignore_interval: bool = False) -> Lease:
     """One conditional UPDATE, which also starts the server's minimum interval. Raises Busy or TooSoon.
 
@@ -116,20 +161,12 @@ def take(server_id: int, owner: str, *, ignore_interval: bool = False) -> Lease:
     The caller's transaction writes, and commits.
     """
     now = time.time()
-    rested = db.or_(
-        Server.last_try_at.is_(None),
-        Server.last_try_at > now,  # a clock that was set back must not block for hours
-        Server.last_try_at <= now - Server.min_interval,
-    )
-    taking = (
-        db.update(Server)
-        .where(Server.id == server_id, *([] if ignore_interval else [rested]))
-        .values(lease_owner=owner, lease_until=now + LEASE_SECONDS, fence=Server.fence + 1, last_try_at=now)
-    )
-    server = _first(taking.where(Server.lease_owner == ""))
+    asked: dict[str, object] = {"server": server_id, "ignore_interval": ignore_interval, "now": now}
+    asked |= {"holder": owner, "until": now + LEASE_SECONDS}
+    server = db.session.scalar(_TAKE_WHAT_IS_FREE, asked)
     if server is not None:
         return Lease(server_id, owner, server.fence)
-    server = _first(taking.where(_is_left(server_id, now)))
+    server = db.session.scalar(_TAKE.where(_is_left(server_id, now)), asked)
     if server is not None:
         return Lease(server_id, owner, server.fence, was_left=True)
     db.session.rollback()
@@ -140,12 +177,6 @@ def _is_left(server_id: int, now: float) -> ColumnElement[bool]:
     left = or_(Server.lease_until < now, Server.lease_until > now + IMPOSSIBLE_SECONDS)
     holder = db.session.scalar(db.select(Server.lease_owner).where(Server.id == server_id)) or ""
     return or_(left, Server.lease_owner == holder) if is_dead(holder) else left
-
-
-def _first(update: Update) -> Server | None:
-    """The row that it changed, as it is now: whoever asks the session for it need not read it again."""
-    options = {"synchronize_session": False, "populate_existing": True}
-    return db.session.scalar(update.returning(Server).execution_options(**options))
 
 
 def _why_not(server_id: int, now: float) -> RemoteJobsError:
@@ -168,9 +199,7 @@ def locked(server_id: int) -> int | None:
     """The server's fence, None if it is gone. Until the transaction ends, no sync of it begins and no source of it
     comes or goes: on SQLite nobody else writes anyway, on PostgreSQL they wait for this lock.
     """
-    # `key_share`: whoever adds a row that only speaks of this server need not wait.
-    query = db.select(Server.fence).where(Server.id == server_id).with_for_update(key_share=True)
-    fence: int | None = db.session.scalar(query)
+    fence: int | None = db.session.scalar(_LOCK, {"server": server_id})
     return fence
 
 
@@ -181,18 +210,18 @@ def _lost(lease: Lease) -> LeaseLost:
     return LeaseLost(label)
 
 
-def give_back(lease: Lease) -> Server:
+def give_back(lease: Lease) -> Freed:
     """With the caller's transaction the server is free for the next one. Raises LeaseLost when that has begun already."""
-    server = drop(lease)
-    if server is None:
+    freed = drop(lease)
+    if freed is None:
         raise _lost(lease)
-    return server
+    return freed
 
 
-def drop(lease: Lease) -> Server | None:
+def drop(lease: Lease) -> Freed | None:
     """The same, but None when it is not ours any more."""
-    ours = db.update(Server).where(Server.id == lease.server_id, Server.fence == lease.fence)
-    return _first(ours.values(lease_owner="", lease_until=0.0))
+    row = db.session.execute(_DROP, {"server": lease.server_id, "held": lease.fence}).one_or_none()
+    return None if row is None else Freed(*row)
 
 
 @contextmanager

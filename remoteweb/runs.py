@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import msgspec
+from sqlalchemy import bindparam, insert, select, update
 
 from remotejobs.errors import RemoteJobsError
-from remoteweb.database import begin_writing, db
+from remoteweb.database import begin_writing, db, table_of
 from remoteweb.leases import Lease
 from remoteweb.models import Server, SyncRun
 
@@ -16,6 +17,27 @@ PROGRESS_SECONDS = 0.5
 # The worker alone makes thousands of rows a day.
 KEPT_SECONDS = 2 * 86400.0
 SWEEPS_EVERY = 20
+
+_WAITING = (
+    select(SyncRun)
+    .where(SyncRun.server_id == bindparam("server"), SyncRun.state == "waiting")
+    .order_by(SyncRun.id)
+    .with_for_update()  # a tap on Pause takes them away
+)
+_run = table_of(SyncRun)
+_BEGIN = insert(_run).returning(_run.c.id)
+_END = (
+    update(_run)
+    .where(_run.c.id == bindparam("run"), _run.c.state == "running")
+    .values(
+        state=bindparam("outcome"),
+        ended_at=bindparam("now"),
+        stage="",
+        sentence=bindparam("said"),
+        changed=bindparam("rows"),
+        results=bindparam("each"),
+    )
+)
 
 
 @dataclass(slots=True)
@@ -118,24 +140,26 @@ def begin(lease: Lease, asked_by: str, *, whole_server: bool) -> int:
     now = time.time()
     if lease.was_left:
         _close_the_dead(lease, now)
-    waiting = list(
-        db.session.scalars(
-            db.select(SyncRun)
-            .where(SyncRun.server_id == lease.server_id, SyncRun.state == "waiting")
-            .order_by(SyncRun.id)
-            .with_for_update()  # a tap on Pause takes them away
-        )
-        if whole_server
-        else []
-    )
-    run = waiting[0] if waiting else SyncRun(server_id=lease.server_id, asked_by=asked_by, asked_at=now)
+    run_id = _take_up(lease, now) if whole_server else None
+    if run_id is None:
+        asked = {"server_id": lease.server_id, "asked_by": asked_by, "asked_at": now}
+        told = asked | {"state": "running", "holder": lease.owner, "started_at": now, "stage": "connecting"}
+        run_id = db.session.execute(_BEGIN, told).scalar_one()
+    if run_id % SWEEPS_EVERY == 0:
+        _sweep(lease.server_id, now)
+    return run_id
+
+
+def _take_up(lease: Lease, now: float) -> int | None:
+    """The run that somebody waits for; what else waits is done together with it."""
+    waiting = db.session.scalars(_WAITING, {"server": lease.server_id}).all()
+    if not waiting:
+        return None
     for other in waiting[1:]:
         other.state, other.ended_at, other.sentence = "done", now, "Done together with another one."
+    run = waiting[0]
     run.state, run.holder, run.started_at, run.stage = "running", lease.owner, now, "connecting"
-    db.session.add(run)
     db.session.flush()
-    if run.id % SWEEPS_EVERY == 0:
-        _sweep(lease.server_id, now)
     return run.id
 
 
@@ -149,19 +173,15 @@ def _sweep(server_id: int, now: float) -> None:
 
 def end(run_id: int, state: str, sentence: str, results: list[SourceResult]) -> None:
     """In the caller's transaction."""
-    db.session.execute(
-        db.update(SyncRun)
-        .where(SyncRun.id == run_id, SyncRun.state == "running")
-        .values(
-            state=state,
-            ended_at=time.time(),
-            stage="",
-            sentence=sentence,
-            changed=sum(result.changed for result in results),
-            results=msgspec.json.encode([asdict(result) for result in results]).decode(),
-        )
-        .execution_options(synchronize_session=False)
-    )
+    told = {
+        "run": run_id,
+        "outcome": state,
+        "now": time.time(),
+        "said": sentence,
+        "rows": sum(result.changed for result in results),
+        "each": msgspec.json.encode([asdict(result) for result in results]).decode(),
+    }
+    db.session.execute(_END, told)
 
 
 def close_abandoned() -> int:

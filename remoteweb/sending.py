@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, select
 
 from remotejobs.document import document as record_of
 from remotejobs.exchange import Cancel, Resubmission, Submission
@@ -62,8 +62,8 @@ def due(source_ids: Iterable[int], now: float, fence: int | None = None) -> list
 
 
 def is_any_due(lease: Lease, source_ids: list[int]) -> bool:
-    query = db.select(Action.id).where(_is_due(time.time(), lease.fence), Action.source_id.in_(source_ids))
-    return db.session.scalar(query.limit(1)) is not None
+    asked = {"now": time.time(), "held": lease.fence, "sources": source_ids}
+    return db.session.scalar(_ANY_DUE, asked) is not None
 
 
 def claim(lease: Lease, source_ids: list[int]) -> list[Sent]:
@@ -90,7 +90,7 @@ def claim(lease: Lease, source_ids: list[int]) -> list[Sent]:
     return sent
 
 
-def _is_due(now: float, fence: int | None) -> ColumnElement[bool]:
+def _is_due(now: float | BindParameter[float], fence: int | BindParameter[int] | None) -> ColumnElement[bool]:
     # Who was sending under an older lease of this server is gone, or too late: the uuid makes it once all the same.
     is_left = Action.lease_until < now if fence is None else Action.fence < fence
     return or_(
@@ -98,6 +98,14 @@ def _is_due(now: float, fence: int | None) -> ColumnElement[bool]:
         Action.state == "unknown",
         and_(Action.state == "sending", is_left),
     )
+
+
+_ANY_DUE = (
+    select(Action.id)
+    .where(_is_due(bindparam("now"), bindparam("held")))
+    .where(Action.source_id.in_(bindparam("sources", expanding=True)))
+    .limit(1)
+)
 
 
 def _give_up_the_old(source_ids: list[int], now: float, fence: int) -> list[Job | Source]:

@@ -6,7 +6,7 @@ that the command named. What another one has is not known. The worker alone asks
 
 import msgspec
 from flask import current_app
-from sqlalchemy import ColumnElement, Select, delete, select
+from sqlalchemy import ColumnElement, Select, bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from remotejobs.errors import RemoteJobsError
@@ -19,6 +19,13 @@ from remoteweb.models import Action, Job, Server, Source
 DEFAULT_APP = "remoteJobs-vistrails"
 # No site bans a machine for talking to itself, and a tap on this machine should be carried out soon.
 LOCAL_MIN_INTERVAL = 1.0
+
+_KNOWN = select(Server).where(
+    Server.owner_id == bindparam("owner"),
+    Server.user == bindparam("login"),
+    Server.host == bindparam("at"),
+    Server.port == bindparam("number"),
+)
 
 
 class SourceGone(RemoteJobsError):
@@ -56,8 +63,8 @@ def still_known(source_id: int) -> Source:
 
 
 def known(user: str, host: str, port: int) -> Server | None:
-    query = select(Server).where(own(), Server.user == user, Server.host == host, Server.port == port)
-    return db.session.scalar(query)
+    asked = {"owner": viewer.current().owner_id, "login": user, "at": host, "number": port}
+    return db.session.scalar(_KNOWN, asked)
 
 
 def this_machine() -> Server:

@@ -5,7 +5,7 @@ import time
 
 from remoteweb import changes
 from remoteweb.database import db
-from remoteweb.leases import Lease
+from remoteweb.leases import Freed, Lease
 from remoteweb.models import Server, Source
 
 FIRST_WAIT = 15.0
@@ -42,13 +42,14 @@ def wait(failures: int, *, is_login: bool = False) -> float:
     return min(first * 2.0 ** min(failures - 1, 20), longest) * random.uniform(0.75, 1.0)  # noqa: S311  no secret
 
 
-def is_over(server: Server) -> list[Source]:
+def is_over(server: Freed) -> list[Source]:
     """In the caller's transaction, which publishes the sources that it gives: those whose line says something
     else now.
     """
     was_in_trouble = bool(server.error or server.needs_person)
-    server.failures, server.not_before = 0, 0.0
-    server.error, server.needs_person, server.error_since = "", "", None
+    if was_in_trouble or server.failures or server.not_before:
+        none = {"failures": 0, "not_before": 0.0, "error": "", "needs_person": "", "error_since": None}
+        db.session.execute(db.update(Server).where(Server.id == server.id).values(none))
     return _sources(server.id) if was_in_trouble else []
 
 
