@@ -15,8 +15,9 @@ PROTOCOL = "1"
 _HERE = Path(__file__).resolve().parent
 _READING = ("registry", "records", "sealed", "queue")
 _CLEANING = ("cleaning", "seal", "trash", "prune")
+_ACTING = ("cancel", "submit", "acting")
 # Without those that take a script, look at other files, clean or prune. Its own way to read a request comes last.
-_NARROW = (*_READING, "beside", "cancel", "submit", "again", "log", "../gate/request", "main")
+_NARROW = ("person", *_READING, "beside", *_ACTING, "again", "log", "../gate/request", "main")
 
 
 @cache
@@ -24,7 +25,8 @@ def command(acts: bool = True, whole: bool = False, cleans: bool = False, asks: 
     """The command line that runs the probe under any login shell (sh, bash, csh, fish), with the parts that are needed: `acts`
     for actions, `whole` for readers that keep no facts, `cleans` for cleanings, `asks` for questions.
     """
-    parts = [*_READING, *(["beside"] if whole else []), *(["cancel", "submit"] if acts or asks else [])]
+    parts = ["person", *_READING, *_ACTING] if acts or asks else [*_READING]
+    parts += ["beside"] if whole else []
     parts += [*(["again", "new"] if acts else []), *(["questions", "log"] if asks else [])]
     parts += [*(_CLEANING if cleans else ()), "request", "main"]
     # A variable of that name in somebody's environment would make us say that we are a gate.
@@ -41,7 +43,7 @@ def _head(acts: bool) -> str:
     head = f"KINDS='{' '.join(SCHEDULERS)}'\n"
     if acts:
         wrapper = (_HERE / "wrapper.sh").read_text().replace("'", "'\\''")
-        head += f"remotejobs_wrapper='{wrapper}'\nperson_umask=$(umask)\n"
+        head += f"remotejobs_wrapper='{wrapper}'\n"
     return head
 
 

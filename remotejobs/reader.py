@@ -4,6 +4,7 @@ import binascii
 import inspect
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import BinaryIO, Protocol
 
 from remotejobs import sentences
@@ -89,6 +90,9 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+_form = cache(inspect.signature)
+
+
 class _Reader:
     """One method for each word that a line of ours may begin with.
 
@@ -129,7 +133,7 @@ class _Reader:
         if handler is None or not (self.begun or words[0] == "hello"):
             return
         try:
-            inspect.signature(handler).bind(*words[1:])
+            _form(handler.__func__).bind(self, *words[1:])
         except TypeError:
             raise ValueError(f"its line {words[0]!r} has another form") from None
         handler(*words[1:])

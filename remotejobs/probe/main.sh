@@ -35,37 +35,6 @@ queues() {
 
 has_open() { case $NL$open in *"$NL$1 "*) ;; *) return 1 ;; esac; }
 
-all_submissions() {
-  IFS=$NL
-  for _line in $submissions; do
-    IFS=$TAB
-    set -- $_line
-    unset IFS
-    _verb=$1
-    shift
-    if ! has_time; then settled "$1" not_started - - no-time
-    else case $_verb in submit) submit_new "$@" ;; resubmit) resubmission "$@" ;; esac
-    fi
-    IFS=$NL
-  done
-  unset IFS
-}
-
-# answers: a line of the request, a function; those for what this program does not offer are not in it.
-answers() {
-  IFS=$NL
-  for _line in $questions; do
-    IFS=$TAB
-    set -- $_line
-    unset IFS
-    _verb=$1
-    shift
-    "question_$_verb" "$@"
-    IFS=$NL
-  done
-  unset IFS
-}
-
 main() {
   sources= cancels= submissions= questions= cleanings= open= asked_login= acted= cancelled_facts= R= _told= seen= known= looked_again=
   read_request || { echo "remotejobs: the request was cut"; exit 65; }
@@ -81,51 +50,10 @@ main() {
   [ -z "$submissions" ] || { all_submissions; say closed submissions 0; }
   [ -z "$questions" ] || answers
   [ -z "$cleanings" ] || cleanings
-  # What was done is proved by looking once more; a scheduler that was told to stop a job takes a moment.
-  if [ -n "$acted" ]; then
-    if has_time; then
-      all_open
-      [ -z "$cancels" ] || cancel_targets
-      queues; looked_again=yes
-    fi
-    for _wait in 1 2 3; do
-      has_time && still_live || break
-      sleep 0.5 2>/dev/null || sleep 1
-      queues
-    done
-    proofs
-  fi
+  [ -z "$acted" ] || prove
   [ -z "$cancelled_facts" ] || each_app "$cancelled_facts"
   [ -z "$acted$cancelled_facts" ] || look_again
   say bye
-}
-
-# all_open: the open jobs again, with those that were submitted just now.
-all_open() {
-  open=
-  IFS=$NL
-  for _source in $seen; do
-    unset IFS
-    enter "${_source%% *}" && names=$(ls settings facts 2>/dev/null) && still_open "${_source%% *}" && open="$open$_open$NL"
-    IFS=$NL
-  done
-  unset IFS
-}
-
-# look_again: the records once more, as far as they differ from what was sent: what was done now is seen now.
-look_again() {
-  IFS=$NL
-  for _source in $seen; do
-    unset IFS
-    set -- $_source
-    if enter "$1"; then
-      say source "$1"
-      records "$2" "$3" '*' && _status=0 || _status=1
-      say closed source "$1" "$_status"
-    fi
-    IFS=$NL
-  done
-  unset IFS
 }
 
 main

@@ -1,4 +1,4 @@
-# registry.sh, first of the probe: the program at the other end of an exchange. POSIX sh and awk; nothing is installed, nothing is executed that
+# registry.sh, first of what reads: the program at the other end of an exchange. POSIX sh and awk; nothing is installed, nothing is executed that
 # arrives as data. The schedulers' .sh files stand before this text, $remotejobs_wrapper and $KINDS are set above it.
 #
 # Request (standard input, fields parted by one tab, "-" for nothing; `end` proves that it came whole):
@@ -9,7 +9,6 @@
 # What precedes the first such line (banners, rc files) is noise. A part counts only with its `closed ... 0` line.
 
 # Each process that is started here costs a millisecond or two: what the shell can do itself, it does.
-person_TZ=${TZ-} person_LC_ALL=${LC_ALL-}
 LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) UP=
 export LC_ALL TZ
 # With these `cd .app` might go elsewhere, and ls and awk speak otherwise.
@@ -22,14 +21,6 @@ TAB='	' NL='
 [ -r /proc/sys/kernel/ostype ] && read -r SYSTEM </proc/sys/kernel/ostype && [ -n "$SYSTEM" ] || SYSTEM=$(uname -s)
 HOST=${HOST%%.*}
 
-# as_person: in a subshell that starts a job. What we set for ourselves is not the job's. ($person_umask comes with what acts.)
-as_person() {
-  umask "$person_umask"
-  unset TZ LC_ALL
-  [ -z "$person_TZ" ] || export TZ="$person_TZ"
-  [ -z "$person_LC_ALL" ] || export LC_ALL="$person_LC_ALL"
-}
-
 # look_at_clock: sets $now. The clock is read once, by a process; what has passed since then stands in a file.
 look_at_clock() {
   if { read -r _up _rest </proc/uptime; } 2>/dev/null; then now=$((NOW + ${_up%.*} - $UP)); else now=$(date +%s); fi
@@ -39,9 +30,6 @@ UP=${UP%.*}
 
 # has_time: whether the budget of this exchange is not used up.
 has_time() { look_at_clock; [ $((now - NOW)) -lt "$BUDGET" ]; }
-
-# is_whole FILE: a file of facts came to the disk whole: a quota error shows only at close, and not in the shell's status.
-is_whole() { [ "$(tail -n 1 "$1" 2>/dev/null)" = end ]; }
 
 say() { printf '%s %s\n' "$WORD" "$*"; }
 
@@ -95,27 +83,6 @@ enter() {
   [ -f version ] && [ -r version ] && { enter "$1"; return; }  # made just now
   if [ -r . ] && [ ! -f version ]; then trouble='foreign'; else trouble='closed'; fi
   return 2
-}
-
-# make APP: enters it, making it first where it is missing or empty. Several may do so at once.
-make() {
-  enter "$1"
-  case $? in 0) return 0 ;; 2) return 1 ;; esac
-  trouble='full'
-  mkdir -m 700 "$HOME/.$1" 2>/dev/null
-  [ -d "$HOME/.$1" ] || { [ -w "$HOME" ] || trouble='read-only'; return 1; }
-  cd "$HOME/.$1" || return 1
-  if [ ! -s version ]; then
-    printf 'remotejobs 1\n%s\n' "$WORD" >".version.$WORD" && [ "$(tail -n 1 ".version.$WORD")" = "$WORD" ] && ln ".version.$WORD" version
-    rm -f ".version.$WORD"
-    # Without it, whatever else is in the folder would make it a foreign one for ever.
-    [ -s version ] || return 1
-  fi 2>/dev/null
-  mkdir -p runs sealed actions trash hosts && mkdir -p facts settings  # these last: they say that it is whole
-  enter "$1"
-  _entered=$?
-  [ "$_entered" != 1 ] || trouble='full'  # it could not be made whole
-  return "$_entered"
 }
 
 # ---- facts ----
