@@ -1,11 +1,11 @@
 """Measures what docs/performance.md promises, and keeps the table in bench/results/: `make bench`.
 
-`make bench ARGS="--jobs 5000 --rounds 5"` is a quick look: it prints, and keeps nothing.
+`make bench ARGS="--jobs 5000 --rounds 5"` is a quick look, `ARGS="--only steady"` a part: they print, and keep nothing.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import documented_loop
 import first_sync
@@ -17,6 +17,7 @@ from table import Row, as_text, keep
 
 JOBS, ROUNDS = 100_000, 25
 SMALLER = (1_000, 10_000)
+PARTS = ("first", "steady", "loop")
 Sections = list[tuple[str, list[Row]]]
 
 
@@ -24,15 +25,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=PARTS, help="first: the first sync, the feed and the list page")
     asked = parser.parse_args()
     with grounds.ground(asked.jobs, asked.rounds) as ground:
-        text = as_text(_all(ground))
+        text = as_text(_measured(ground, [asked.only] if asked.only else PARTS))
     sys.stdout.write("\n" + text)
-    if (asked.jobs, asked.rounds) == (JOBS, ROUNDS):
+    if (asked.jobs, asked.rounds, asked.only) == (JOBS, ROUNDS, None):
         sys.stdout.write(f"\nKept as {keep(text)}\n")
 
 
-def _all(ground: grounds.Ground) -> Sections:
+def _measured(ground: grounds.Ground, parts: Sequence[str]) -> Sections:
     sections: Sections = []
 
     def add(title: str, measure: Callable[[], list[Row]]) -> None:
@@ -40,12 +42,15 @@ def _all(ground: grounds.Ground) -> Sections:
         sys.stderr.write(f"\n{title}\n" + "".join(f"{row}\n" for row in sections[-1][1]))
 
     of = made_records.pattern(ground)
-    app, rows = first_sync.measure(ground, of)
-    add("First sync and feed", lambda: rows)
-    add("The list page", lambda: list_page.measure(ground, app, ground.jobs))
-    add("The list page as jobs grow", lambda: _growing(ground, of))
-    add("Steady sync", lambda: _steady(ground, of))
-    add("The documented loop", lambda: documented_loop.measure(ground, of))
+    if "first" in parts:
+        app, rows = first_sync.measure(ground, of)
+        add("First sync and feed", lambda: rows)
+        add("The list page", lambda: list_page.measure(ground, app, ground.jobs))
+        add("The list page as jobs grow", lambda: _growing(ground, of))
+    if "steady" in parts:
+        add("Steady sync", lambda: _steady(ground, of))
+    if "loop" in parts:
+        add("The documented loop", lambda: documented_loop.measure(ground, of))
     return sections
 
 
