@@ -21,6 +21,7 @@ SLICE = 500
 _job = table_of(Job).c
 _OF_SOURCE = select(_job.id).where(_job.source_id == bindparam("source"))
 _OLD_FAILURE = and_(_job.group == Group.NEEDS_YOU, _job.ended < bindparam("before"))
+_ROWS = select(Job).where(Job.id.in_(bindparam("ids", expanding=True))).order_by(Job.id)
 _WATCHED = _OF_SOURCE.where(_job.open).union(_OF_SOURCE.where(_OLD_FAILURE))
 
 
@@ -69,7 +70,7 @@ def _watched(source_id: int, clock: float) -> list[int]:
 
 
 def _rows(source_id: int, ids: list[int]) -> tuple[Sequence[Job], dict[str, int]]:
-    rows = db.session.scalars(db.select(Job).where(Job.id.in_(ids)).order_by(Job.id)).all()
+    rows = db.session.scalars(_ROWS, {"ids": ids}).all()
     return rows, newest_runs(source_id, [row.hash for row in rows])
 
 

@@ -7,12 +7,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from sqlalchemy import bindparam, func, select
+
 from remotejobs.queues import Queue, ReadQueue, read_queue
 from remotejobs.states import derive, is_open
-from remoteweb.database import db
+from remoteweb.database import db, table_of
 from remoteweb.groups import group_of
 from remoteweb.models import Event, Job
 from remoteweb.rows import RowState, record_of, status_of, take_status
+
+_job = table_of(Job).c
+_NEWEST = (
+    select(_job.hash, func.max(_job.n))
+    .where(_job.source_id == bindparam("source"), _job.hash.in_(bindparam("hashes", expanding=True)))
+    .group_by(_job.hash)
+)
 
 # A row, and what it was before; None: it is new.
 Change = tuple[Job, RowState | None]
@@ -35,13 +44,16 @@ def judge(row: Job, seen: Seen, newest: dict[str, int], *, is_new: bool = False)
     """Brings the row's columns up to date. True: one of them is another now."""
     if not row.key:
         return False
-    old = RowState.of(row)
     record = record_of(row)
-    status = derive(record, seen.queues, seen.clock, None if is_new else status_of(row))
-    take_status(row, status)
+    known = None if is_new else status_of(row)
+    status = derive(record, seen.queues, seen.clock, known)
+    before = row.open, row.group
+    old = RowState.of(row) if status != known else None
+    if old is not None:
+        take_status(row, status)
     row.open = is_open(record, status, seen.clock)
     place(row, seen, newest)
-    return RowState.of(row) != old
+    return before != (row.open, row.group) or (old is not None and RowState.of(row) != old)
 
 
 def place(row: Job, seen: Seen, newest: dict[str, int]) -> None:
@@ -51,12 +63,8 @@ def place(row: Job, seen: Seen, newest: dict[str, int]) -> None:
 
 
 def newest_runs(source_id: int, hashes: Iterable[str]) -> dict[str, int]:
-    query = (
-        db.select(Job.hash, db.func.max(Job.n))
-        .where(Job.source_id == source_id, Job.hash.in_(set(hashes)))
-        .group_by(Job.hash)
-    )
-    return {work: int(n) for work, n in db.session.execute(query)}
+    found = db.session.execute(_NEWEST, {"source": source_id, "hashes": list(set(hashes))})
+    return {work: int(n) for work, n in found}
 
 
 def record_changes(changed: Iterable[Change]) -> None:
