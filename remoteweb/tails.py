@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Float, ForeignKey, Integer, Text, UniqueConstraint, literal_column
 from sqlalchemy.orm import Mapped, mapped_column
 
 from remotejobs.answer import Answer, LogTail
@@ -76,20 +76,27 @@ def is_awaited(tails: Sequence[Tail]) -> bool:
     return any(tail.read_at is None and tail.asked_at > since for tail in tails)
 
 
+# In two steps: of one, SQLite would begin with all jobs of the sources.
 _WAITING = (
-    db.select(Job.id, Source.app, Job.key)
-    .join(Tail, Tail.job_id == Job.id)
-    .join(Source, Source.id == Job.source_id)
+    db.select(Tail.job_id)
     .where(Tail.read_at.is_(None), Tail.stream == STREAMS[0], Tail.asked_at > db.bindparam("since"))
-    .where(Source.id.in_(db.bindparam("sources", expanding=True)), Job.key.is_not(None))
     .order_by(Tail.asked_at)
-    .limit(AT_ONCE)
+)
+_OF_THESE = (
+    db.select(Job.id, Source.app, Job.key)
+    .join(Source, Source.id == literal_column("+job.source_id", Integer))
+    .where(Job.id.in_(db.bindparam("jobs", expanding=True)), Job.key.is_not(None))
+    .where(Source.id.in_(db.bindparam("sources", expanding=True)))
 )
 
 
 def waiting(source_ids: Sequence[int]) -> list[Wanted]:
-    since = time.time() - WAITED_SECONDS
-    return [Wanted(*row) for row in db.session.execute(_WAITING, {"sources": source_ids, "since": since})]
+    job_ids = db.session.scalars(_WAITING, {"since": time.time() - WAITED_SECONDS}).all()
+    if not job_ids:
+        return []
+    asked = {"jobs": job_ids, "sources": source_ids}
+    found = {row.id: Wanted(*row) for row in db.session.execute(_OF_THESE, asked)}
+    return [found[job_id] for job_id in job_ids if job_id in found][:AT_ONCE]
 
 
 def take_in(wanted: Sequence[Wanted], answer: Answer) -> None:

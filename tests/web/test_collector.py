@@ -2,20 +2,24 @@
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
+from web import rows
 from web.syncing import APP, Registry, again, ask, is_alive, job, submit, sync, wait_for
 
 from remotejobs.errors import ServerProblem
 from remotejobs.shell import LocalShell
-from remoteweb import actions, changes, confirming, sources
-from remoteweb.database import db
+from remoteweb import actions, changes, confirming, sources, tails
+from remoteweb.database import begin_writing, db
 from remoteweb.groups import Group
 from remoteweb.models import Action, Event, Job, Source, SyncRun
 
@@ -44,6 +48,34 @@ def test_a_submitted_job_is_in_the_table_with_its_state_and_who_says_so() -> Non
     assert row.scheduler_id.isdecimal() and row.submitted and row.change > 0
     assert [(one.app, one.jobs, one.changed) for one in result.sources] == [(APP, 1, 1)]
     os.killpg(int(row.scheduler_id), signal.SIGKILL)
+
+
+READS_ALL = re.compile(r"SCAN job\b|SEARCH job\b.*\((source_id|server_id|owner_id)=\?( AND key>\?)?\)\Z")
+
+
+@pytest.mark.sqlite
+def test_a_sync_that_finds_nothing_new_does_not_read_the_jobs_that_are_over() -> None:
+    """SQLite's own plan; it has no statistics, as nobody makes any."""
+    wait_for(submit("true"), "done")
+    of = source()
+    begin_writing()
+    db.session.add_all(rows.unsaved(of, f"over-{number}", "done", open=False) for number in range(1500))
+    db.session.commit()
+    while sync().sources[0].changed:
+        continue
+    tails.ask(db.session.scalars(db.select(Job).limit(1)).one())
+    asked: list[tuple[str, Any]] = []
+    event.listen(
+        db.engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, text, values, *_: asked.append((text, values)),
+    )
+    sync()
+    looks = [(text, values) for text, values in asked if re.search(r"FROM job\b", text)]
+    assert looks
+    for text, values in looks:
+        plan = db.session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+        assert not [step[-1] for step in plan if READS_ALL.search(step[-1])], (text, plan)
 
 
 def test_a_job_that_ends_gets_its_exit_code_an_event_and_a_new_revision() -> None:
