@@ -4,11 +4,13 @@ Looked at: captured output and logs of each test, the databases and logs in its 
 `ps` shows while tests run.
 """
 
+import os
 import secrets
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
     if report.when == "teardown" and report.passed and (found := found_in(said.encode(), KNOWN | _tokens)):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: its output or its log holds a secret: {found}"
+
+
+def open_files() -> int:
+    """Of this process: without what is open for a moment to see the list of processes, here or in another thread."""
+    count = 0
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            count += not os.readlink(path).startswith("/proc")
+    return count
 
 
 def _watch_processes() -> None:

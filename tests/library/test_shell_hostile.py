@@ -15,6 +15,7 @@ import pytest
 from cluster.parts import wait_until
 from cluster.proxy import Proxy
 from cluster.sshd import Sshd, make_key
+from known_secrets import open_files
 from library.asking import serving
 from library.test_shell_faults import leaving_nothing, listening
 
@@ -209,7 +210,7 @@ def test_fifty_logins_that_fail_leave_nothing(sshd: Sshd, tmp_path: Path) -> Non
     stranger = make_key(tmp_path / "stranger")
     process = psutil.Process()
     with leaving_nothing():
-        files, children = process.num_fds(), len(process.children())
+        files, children = open_files(), len(process.children())
         for number in range(50):
             options = (
                 {"keys": [stranger]} if number % 10 else {"password": "wrong"}
@@ -220,7 +221,7 @@ def test_fifty_logins_that_fail_leave_nothing(sshd: Sshd, tmp_path: Path) -> Non
             )
             with pytest.raises(LoginError, match=r"did not let us in|is not known"):
                 shell.run("true")
-        assert process.num_fds() <= files and len(process.children()) <= children
+        assert open_files() <= files and len(process.children()) <= children
 
 
 # ---- a connection that is held ----

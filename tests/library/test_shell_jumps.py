@@ -11,6 +11,7 @@ import pytest
 from cluster.parts import free_port, wait_until
 from cluster.proxy import Proxy
 from cluster.sshd import Sshd, make_key
+from known_secrets import open_files
 from library.test_command import run
 from library.test_shell_faults import leaving_nothing, listening, silence
 
@@ -320,8 +321,7 @@ def test_a_password_is_for_the_last_server_alone(servers: list[Sshd], tmp_path: 
 
 
 def test_closing_leaves_no_hop_open(servers: list[Sshd]) -> None:
-    process = psutil.Process()
-    files = process.num_fds()
+    files = open_files()
     with leaving_nothing():
         shell = SSHShell(way(servers), known_hosts=[], extra_host_keys=known(servers))
         shell.run("true")
@@ -329,7 +329,7 @@ def test_closing_leaves_no_hop_open(servers: list[Sshd]) -> None:
         assert all(sessions)
         shell.close()
     wait_until(lambda: not any(map(sessions_of, servers)), "the servers' processes to end", 5)
-    assert process.num_fds() <= files
+    assert open_files() <= files
 
 
 def sessions_of(server: Sshd) -> int:
@@ -346,14 +346,13 @@ def test_a_login_that_is_refused_at_any_hop_leaves_nothing(
     hops[at] = Target(servers[at].host, servers[at].port, servers[at].user, (stranger,))
     *jumps, last = hops
     target = Target(last.host, last.port, last.user, last.key_files, jumps=tuple(jumps))
-    process = psutil.Process()
-    files = process.num_fds()
+    files = open_files()
     with leaving_nothing():
         shell = SSHShell(target, known_hosts=[], extra_host_keys=known(servers), allow_agent=False)
         with pytest.raises(LoginRefused, match=f"{servers[at].user}.*stranger"):
             shell.run("true")
         assert shell.connections == 1
-    assert process.num_fds() <= files
+    assert open_files() <= files
     wait_until(lambda: not any(map(sessions_of, servers)), "the servers' processes to end", 5)
 
 
