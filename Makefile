@@ -27,8 +27,9 @@ test-postgresql: real-parts $(VENV)/installed-test
 
 # The pages, the commands and the syncs once more as on a VPS: with an empty network namespace around them, so that nothing but
 # unix sockets is there, and the pages and the worker as two processes. Tests of the network itself are skipped.
+# `make test-isolated TESTS="FILE..."`: a part.
 test-isolated: real-parts $(VENV)/installed-test
-	ISOLATED=1 unshare --net $(BIN)/pytest $(AT_ONCE) tests/web $(ARGS)
+	ISOLATED=1 unshare --net $(BIN)/pytest $(AT_ONCE) $(or $(TESTS),tests/web) $(ARGS)
 
 soak: real-parts $(VENV)/installed-test
 	$(BIN)/pytest -m soak $(ARGS)

@@ -159,12 +159,11 @@ def test_the_wheel_holds_every_file_that_is_used_and_none_that_is_not(wheel: Pat
     assert any(name.endswith("/LICENSE") for name in names)
 
 
-@pytest.mark.parametrize("beside", ["", "app.py", "wsgi.py"])
+@pytest.mark.parametrize("beside", ["app.py", "wsgi.py"])
 def test_its_commands_work_in_any_folder(installed: Installed, beside: str, tmp_path: Path) -> None:
     here = Installed(installed.python, tmp_path / "work")
     here.folder.mkdir()
-    if beside:
-        (here.folder / beside).write_text("raise SystemExit('a foreign app was imported')\n")
+    (here.folder / beside).write_text("raise SystemExit('a foreign app was imported')\n")
     command = str(installed.python.with_name("remoteweb"))
     done = subprocess.run(
         [command, "update-database", "--help"], cwd=here.folder, capture_output=True, text=True, check=False
