@@ -11,6 +11,7 @@ from web.terminals import Terminal, run
 
 from remotejobs.errors import LoginError
 
+pytestmark = pytest.mark.sqlite
 APP = "remoteJobs-vistrails"
 
 

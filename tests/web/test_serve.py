@@ -53,6 +53,7 @@ def test_it_prints_one_block_and_the_link_lets_a_browser_in_once(
     assert served.err.read_text() == ""  # in particular no log with the token in it
 
 
+@pytest.mark.sqlite
 def test_it_answers_on_both_loopback_addresses_and_on_no_other(serve: Callable[[int], Served]) -> None:
     served = serve(free_port())
     served.until_ready()
@@ -67,6 +68,7 @@ def test_it_answers_on_both_loopback_addresses_and_on_no_other(serve: Callable[[
         assert served.get("/", address=one).status == 401
 
 
+@pytest.mark.sqlite
 def test_link_is_of_the_port_that_is_served(serve: Callable[[int], Served], home: Path) -> None:
     assert run("link").stdout.startswith("http://localhost:8000/enter/"), "nothing is served yet"
     first = serve(free_port())
@@ -99,6 +101,7 @@ def test_a_link_is_not_of_a_port_where_another_database_is_served(
     assert run("link").stdout.startswith("http://localhost:8000/")
 
 
+@pytest.mark.sqlite
 def test_a_port_that_is_taken_by_remoteweb_leads_to_a_link_into_it(
     serve: Callable[[int], Served], home: Path
 ) -> None:
@@ -120,6 +123,7 @@ def has_ipv6() -> bool:
     return True
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_signal_ends_it_at_once_and_leaves_nothing_behind(
     serve: Callable[[int], Served], home: Path, number: signal.Signals, whole_group: bool
@@ -158,6 +162,7 @@ def test_a_killed_worker_is_replaced_and_the_link_not_printed_again(serve: Calla
     assert served.out.read_text().count("/enter/") == 1
 
 
+@pytest.mark.sqlite
 def test_no_worker_outlives_a_server_that_was_killed(serve: Callable[[int], Served]) -> None:
     served = serve(free_port())
     served.until_ready()
@@ -167,6 +172,7 @@ def test_no_worker_outlives_a_server_that_was_killed(serve: Callable[[int], Serv
     assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("loopback", ["127.0.0.1", "::1"])
 def test_a_port_that_is_taken_is_a_sentence_with_a_way_out(
     serve: Callable[[int], Served], loopback: str

@@ -15,6 +15,8 @@ from web.served import Served, ServedApart, serve_somehow
 
 from remoteweb.gathering import LARGEST
 
+pytestmark = pytest.mark.sqlite
+
 FORM = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: none\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 PARTS_OF = FORM.replace(b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=b")
 PARTS = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * 1000 + b"--b--"

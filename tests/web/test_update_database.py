@@ -101,6 +101,7 @@ def job_count() -> int:
     return db.session.scalar(db.select(db.func.count()).select_from(Job)) or 0
 
 
+@pytest.mark.sqlite
 def test_flask_has_the_same_command(home: Path) -> None:
     import subprocess
     import sys
@@ -136,6 +137,7 @@ def test_quiet_is_quiet(invoke: Callable[..., Result]) -> None:
     assert (ended.exit_code, ended.output) == (0, "")
 
 
+@pytest.mark.sqlite
 def test_verbose_says_which_database_is_used() -> None:
     assert f"Database: {shown(address())}\n" in run("update-database", "-v").stderr
 
@@ -241,6 +243,7 @@ def test_a_complaint_names_its_server_once(keys: Sshd, home: Path) -> None:
     )
 
 
+@pytest.mark.sqlite
 def test_a_config_that_runs_commands_is_refused(home: Path) -> None:
     (home / ".ssh").mkdir()
     (home / ".ssh" / "config").write_text(f"Match exec 'touch {home}/PWNED'\n User x\n")
@@ -249,6 +252,7 @@ def test_a_config_that_runs_commands_is_refused(home: Path) -> None:
     assert not (home / "PWNED").exists()
 
 
+@pytest.mark.sqlite
 def test_an_unknown_host_key_is_refused_where_nobody_can_be_asked(keys: Sshd, home: Path) -> None:
     (home / ".ssh" / "known_hosts").unlink()
     ended = run("update-database", APP, keys.destination)
@@ -270,6 +274,7 @@ def test_under_cron_a_refused_login_ends_with_3_and_is_not_repeated_each_time(ke
     assert rows("SELECT needs_person != '' FROM server") == [(1,)]
 
 
+@pytest.mark.sqlite
 def test_a_password_may_come_on_standard_input(keys: Sshd, home: Path) -> None:
     (home / ".ssh" / "id_ed25519").unlink()
     ended = run("update-database", APP, keys.destination, "--password-stdin", given=f"{keys.password}\n")
@@ -278,6 +283,7 @@ def test_a_password_may_come_on_standard_input(keys: Sshd, home: Path) -> None:
     assert not any(keys.password.encode() in content for content in left)
 
 
+@pytest.mark.sqlite
 def test_a_wrong_password_is_tried_once(keys: Sshd, home: Path) -> None:
     (home / ".ssh" / "id_ed25519").unlink()
     with keys.counting() as counted:
@@ -286,6 +292,7 @@ def test_a_wrong_password_is_tried_once(keys: Sshd, home: Path) -> None:
     assert counted.connections == 1
 
 
+@pytest.mark.sqlite
 def test_a_port_that_nobody_listens_on_is_unreachable(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -294,6 +301,7 @@ def test_a_port_that_nobody_listens_on_is_unreachable(home: Path) -> None:
     assert rows("SELECT id FROM server") == []
 
 
+@pytest.mark.sqlite
 def test_a_server_that_never_answers_is_left_in_time(home: Path, silent: int) -> None:
     began = time.monotonic()
     ended = run("update-database", APP, f"me@127.0.0.1:{silent}", "--timeout", "2")
@@ -398,6 +406,7 @@ def test_on_a_terminal_it_asks_about_the_key_and_keeps_it(keys: Sshd, home: Path
     assert run("update-database").returncode == 0, "from now on cron knows it too"
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("answer", ["no\n", "\n", "y\n"])
 def test_a_key_that_was_not_accepted_by_a_whole_yes_is_refused(keys: Sshd, home: Path, answer: str) -> None:
     (home / ".ssh" / "known_hosts").unlink()
@@ -407,6 +416,7 @@ def test_a_key_that_was_not_accepted_by_a_whole_yes_is_refused(keys: Sshd, home:
     assert terminal.end() == 3
 
 
+@pytest.mark.sqlite
 def test_on_a_terminal_it_asks_for_name_and_password_after_the_keys_were_refused(
     keys: Sshd, home: Path
 ) -> None:
@@ -423,6 +433,7 @@ def test_on_a_terminal_it_asks_for_name_and_password_after_the_keys_were_refused
     assert not any(keys.password.encode() in content for content in left)
 
 
+@pytest.mark.sqlite
 def test_of_a_known_login_only_the_password_is_asked(keys: Sshd, home: Path) -> None:
     assert run("update-database", APP, keys.destination).returncode == 0
     (home / ".ssh" / "id_ed25519").unlink()
@@ -459,12 +470,14 @@ def test_a_folder_that_is_not_there_yet_is_said(invoke: Callable[..., Result], h
     assert not (home / ".nothing-yet").exists()
 
 
+@pytest.mark.sqlite
 def test_keys_that_let_in_are_not_asked_about(keys: Sshd) -> None:
     terminal = Terminal("update-database", APP, keys.destination)
     assert terminal.end() == 0
     assert "Password" not in terminal.shown and "User name" not in terminal.shown
 
 
+@pytest.mark.sqlite
 def test_ctrl_c_at_a_question_is_130_and_the_end_of_input_3(keys: Sshd, home: Path) -> None:
     assert run("update-database").returncode == 0
     (home / ".ssh" / "id_ed25519").unlink()
@@ -476,6 +489,7 @@ def test_ctrl_c_at_a_question_is_130_and_the_end_of_input_3(keys: Sshd, home: Pa
         assert "Traceback" not in terminal.shown and is_whole()
 
 
+@pytest.mark.sqlite
 def test_a_terminal_sees_the_progress_and_a_pipe_does_not(home: Path) -> None:
     registry = Registry(home)
     for number in range(1, 1501):
