@@ -65,6 +65,25 @@ settings() {
     echo "REMOTEWEB_PUBLIC_URL=https://$name" >>/etc/remoteweb/remoteweb.env
 }
 
+random_key() {
+    head -c 32 /dev/urandom | base64
+}
+
+# Under it the private keys that are made for servers lie encrypted in the database. Root's alone: systemd hands it to the sync
+# worker. Where there is systemd-creds it lies encrypted too, for this machine (by its TPM, if there is one). Never made anew.
+key_encryption() {
+    file=/etc/remoteweb/key-encryption
+    if [ -e "$file" ] || [ -e "$file.cred" ]; then return 0; fi
+    say "The key under which keys made for servers lie encrypted: $file"
+    if random_key | systemd-creds encrypt --name=key-encryption - "$file.cred" 2>/dev/null &&
+        [ "$(systemd-creds decrypt --name=key-encryption "$file.cred" - 2>/dev/null | wc -c)" = 45 ]; then
+        chmod 400 "$file.cred"
+    else
+        rm -f "$file.cred"
+        (umask 377 && random_key >"$file")
+    fi
+}
+
 # What makes a release: the same sources are installed once.
 fingerprint() {
     (cd "$source" && find setup.cfg pyproject.toml wsgi.py README.md LICENSE remotejobs remoteweb static templates migrations deploy \
@@ -104,6 +123,8 @@ switch() {
         grep -vxF "$release" | xargs -r rm -rf
     say "The units remoteweb-web and remoteweb-sync"
     install -m 644 "$deploy"/remoteweb-*.service "$deploy"/remoteweb-*.socket "$units"
+    [ ! -e /etc/remoteweb/key-encryption.cred ] ||
+        sed -i 's|^LoadCredential=\(key-encryption:.*\)|LoadCredentialEncrypted=\1.cred|' "$units/remoteweb-sync.service"
 }
 
 proxy() {
@@ -139,6 +160,7 @@ start() {
 packages
 users_and_folders
 settings
+key_encryption
 program
 database
 switch
@@ -147,8 +169,8 @@ start
 cat <<END
 
 remoteweb is installed, and answers at https://$name once that name leads here.
-A key for your clusters, without a passphrase and for nothing else:
-    ssh-keygen -t ed25519 -N '' -f /etc/remoteweb/ssh-keys/id_ed25519 && systemctl restart remoteweb-sync
+A way to a cluster: a key that is made here for it, on the page Servers, or by
+    remoteweb key make USER@SERVER
 The first user, the administrator, who is asked for a password (or, with --invite, for nothing: a QR code lets a phone in):
     remoteweb create-user NAME
 END

@@ -71,7 +71,7 @@ def given_socket(path: Path) -> None:
 def environment(unit: Unit, credentials: Path) -> dict[str, str]:
     made = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "USER": unit.one("User")}
     made["HOME"] = pwd.getpwnam(unit.one("User")).pw_dir
-    if unit.all("LoadCredential"):
+    if unit.all("LoadCredential") or unit.all("LoadCredentialEncrypted"):
         made["CREDENTIALS_DIRECTORY"] = str(credentials)
     lines = [line.replace("%d", str(credentials)) for line in unit.all("Environment")]
     for file in unit.all("EnvironmentFile"):
@@ -86,19 +86,32 @@ def made_folders(unit: Unit, name: str, user: int, group: int) -> Path:
             path.mkdir(exist_ok=True)
             os.chown(path, user, group)
             path.chmod(int(unit.one(f"{kind}Mode"), 8))
-    credentials = Path("/run/credentials", name)
+    return given_credentials(unit, Path("/run/credentials", name), user, group)
+
+
+def given_credentials(unit: Unit, folder: Path, user: int, group: int) -> Path:
+    """Files, the files of a folder, and what systemd-creds has encrypted for this machine."""
+    found: dict[str, bytes] = {}
     for line in unit.all("LoadCredential"):
-        prefix, _, source = line.partition(":")
-        shutil.rmtree(credentials, ignore_errors=True)
-        credentials.mkdir(parents=True)
-        for file in Path(source).iterdir():
-            copy = credentials / f"{prefix}_{file.name}"
-            copy.write_bytes(file.read_bytes())
-            copy.chmod(0o400)
-            os.chown(copy, user, group)
-        credentials.chmod(0o500)
-        os.chown(credentials, user, group)
-    return credentials
+        name, _, source = line.partition(":")
+        place = Path(source)
+        files = {f"{name}_{file.name}": file for file in place.iterdir()} if place.is_dir() else {name: place}
+        found |= {known_as: file.read_bytes() for known_as, file in files.items()}
+    for line in unit.all("LoadCredentialEncrypted"):
+        name, _, source = line.partition(":")
+        decrypt = ["systemd-creds", "decrypt", f"--name={name}", source, "-"]
+        found[name] = subprocess.run(decrypt, capture_output=True, check=True).stdout
+    shutil.rmtree(folder, ignore_errors=True)
+    if not found:
+        return folder
+    folder.mkdir(parents=True)
+    for name, content in found.items():
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o400)
+        os.chown(folder / name, user, group)
+    folder.chmod(0o500)
+    os.chown(folder, user, group)
+    return folder
 
 
 def allowed_calls(unit: Unit) -> set[str]:

@@ -14,6 +14,7 @@ import pytest
 from cluster.parts import Daemon, base_folder, need, need_network, wait_until
 from cluster.sshd import Sshd
 from cluster.vps import Vps
+from known_secrets import known
 from packaging.requirements import Requirement
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(400)]  # the first test waits until all is installed
@@ -212,6 +213,41 @@ def test_the_pages_run_without_a_network_and_without_the_key(key: Vps, web: Daem
             done = key.run("cat", path, user=user)
         assert (done.returncode, done.stdout) == (1, ""), (user, path)
         assert "Permission denied" in done.stderr
+
+
+def test_what_seals_the_keys_that_are_made_is_the_workers_alone(
+    key: Vps, worker: Daemon, web: Daemon, sshd: Sshd
+) -> None:
+    kept = key.did("sh", "-c", "ls /etc/remoteweb/key-encryption*").split()
+    assert len(kept) == 1 and seen(key, *kept)[kept[0]] == ("root", "root", 0o400)
+    credential = "/run/credentials/remoteweb-sync.service/key-encryption"
+    secret = known(key.did("cat", credential, user="remoteweb-sync").strip())
+    if kept[0].endswith(".cred"):
+        assert secret not in key.did("cat", kept[0]), "it lies encrypted"
+        unit = key.did("cat", "/etc/systemd/system/remoteweb-sync.service")
+        assert f"\nLoadCredentialEncrypted=key-encryption:{kept[0]}\n" in unit
+    for path in (credential, *kept):
+        done = key.run("cat", path, user="remoteweb-web")
+        assert done.returncode == 1 and "Permission denied" in done.stderr
+    for daemon in (web, worker):
+        for process in [
+            psutil.Process(daemon.process.pid),
+            *psutil.Process(daemon.process.pid).children(recursive=True),
+        ]:
+            assert secret not in str(process.environ())
+    assert "KEY_ENCRYPTION" not in str(psutil.Process(web.process.pid).environ())
+
+    account = sshd.account()
+    there = f"{account.user}@{sshd.host}:{sshd.port}"
+    made = key.did("remoteweb", "key", "make", there)
+    (account.home / ".ssh" / "authorized_keys").write_text(made.splitlines()[-1] + "\n")
+    assert "0 jobs" in key.did("remoteweb", "update-database", "jobs", there)
+    assert json.loads(key.did("remoteweb", "key", "list", "--json"))[-1]["state"] == "in_use"
+    # What whoever is in the pages' process could try.
+    has = [f"REMOTEWEB_SQLALCHEMY_DATABASE_URI=sqlite:///{DATABASE}", "XDG_STATE_HOME=/var/lib/remoteweb-web"]
+    program = "/opt/remoteweb/current/bin/remoteweb"
+    asked = key.run("env", *has, program, "key", "show", there, user="remoteweb-web")
+    assert asked.returncode == 3 and "cannot be used" in asked.stderr, asked.stderr
 
 
 def test_what_is_typed_goes_from_the_pages_to_the_worker_and_nobody_else_gets_near(
