@@ -9,6 +9,7 @@ from remotejobs.errors import BadInput, RemoteJobsError
 from remoteweb import hostkeys, leases
 from remoteweb.accounts import Account
 from remoteweb.database import begin_writing, db
+from remoteweb.made_keys import At
 from remoteweb.models import Server
 from remoteweb.wanted import Wanted
 from remoteweb.ways import (
@@ -100,6 +101,14 @@ def begin_at(server: Server, keep_seconds: float, by: str) -> Login:
 def of(owner_id: int, login_id: int) -> Login | None:
     mine = db.select(Login).where(Login.id == login_id, Login.owner_id == owner_id)
     found: Login | None = db.session.scalar(mine)
+    return found
+
+
+def open_at(at: At) -> int | None:
+    """The one that is under way there."""
+    same = (Login.owner_id, Login.user, Login.host, Login.port)
+    query = db.select(Login.id).where(db.tuple_(*same) == db.tuple_(*at), Login.ended_at.is_(None))
+    found: int | None = db.session.scalar(query)
     return found
 
 

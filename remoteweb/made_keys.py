@@ -45,7 +45,7 @@ def ask(at: At, by: str, *, to_replace: bool = False) -> MadeKey:
     Asked for again, it is the same row. Raises BadInput.
     """
     begin_writing()
-    rows = {row.state: row for row in _of(at, *LIVE)}
+    rows = {row.state: row for row in _of(at, *LIVE, UNMADE)}
     if to_replace and IN_USE not in rows:
         raise BadInput(
             f"No key that was made here has let us in at {at} yet, so there is none to be replaced. Make one, or revoke the one "
@@ -57,8 +57,8 @@ def ask(at: At, by: str, *, to_replace: bool = False) -> MadeKey:
         return rows[IN_USE]
     if len(of_account(at.owner_id)) >= MOST:
         raise BadInput(f"{MOST} keys are listed already. Revoke some, and say which lines are removed.")
-    db.session.execute(db.delete(MadeKey).where(*_is_at(at), MadeKey.state == UNMADE))
-    row = MadeKey(**at._asdict(), asked_by=by, asked_at=time.time())
+    row = rows.get(UNMADE) or MadeKey(**at._asdict())
+    row.state, row.asked_by, row.asked_at, row.ended_at, row.sentence = WANTED, by, time.time(), None, ""
     db.session.add(row)
     try:
         db.session.flush()

@@ -10,4 +10,5 @@ bp = Blueprint("servers", __name__, url_prefix="/servers")
 
 from remoteweb.servers import adding as adding  # noqa: E402  the views register themselves on `bp`
 from remoteweb.servers import host_keys as host_keys  # noqa: E402
+from remoteweb.servers import key_pages as key_pages  # noqa: E402
 from remoteweb.servers import login_pages as login_pages  # noqa: E402

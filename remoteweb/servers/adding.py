@@ -4,14 +4,15 @@ from flask import abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from remotejobs.errors import BadInput
-from remoteweb import audit, kept, logins, viewer
+from remoteweb import audit, kept, logins, made_keys, viewer
 from remoteweb.access import proof
 from remoteweb.database import db
+from remoteweb.made_keys import At
 from remoteweb.models import Server
 from remoteweb.servers import bp
 from remoteweb.sources import DEFAULT_APP
 from remoteweb.wanted import KEEP_CHOICES, Wanted, keep_choice
-from remoteweb.ways import Login
+from remoteweb.ways import IN_USE, OWN_KEY, WAITING, Login
 
 MAX_TYPED = 1000  # of one field
 
@@ -19,19 +20,29 @@ MAX_TYPED = 1000  # of one field
 @bp.get("/add")
 @proof.required
 def add() -> str:
-    return _form({"app": DEFAULT_APP})
+    return _form({"app": DEFAULT_APP, "server": request.args.get("server", "")[:MAX_TYPED]})
 
 
 @bp.post("/add")
 @proof.required
 def added() -> str | Response | tuple[str, int]:
-    typed = {name: request.form.get(name, "")[:MAX_TYPED] for name in ("server", "app", "jumps", "keep")}
+    fields = ("server", "app", "jumps", "keep", "way")
+    typed = {name: request.form.get(name, "")[:MAX_TYPED] for name in fields}
     try:
         wanted = Wanted.of_form(typed["server"], typed["app"], typed["jumps"], typed["keep"])
-        login = logins.begin(viewer.current().owner_id, wanted, viewer.current().name)
+        login = logins.begin(*_by_whom(wanted, with_own_key=typed["way"] == "key"))
     except (BadInput, logins.TooMany) as error:
         return _form(typed, str(error)), 400
     return _begun_to_add(login)
+
+
+def _by_whom(wanted: Wanted, *, with_own_key: bool) -> tuple[int, Wanted, str, str]:
+    """A login that waits, where the server has to be told of a new key first, until the person says that it was."""
+    who = viewer.current()
+    if not with_own_key:
+        return who.owner_id, wanted, who.name, WAITING
+    key = made_keys.ask(At(who.owner_id, wanted.user, wanted.host, wanted.port), who.name)
+    return who.owner_id, wanted, who.name, WAITING if key.state == IN_USE else OWN_KEY
 
 
 @bp.post("/<int(max=2147483647):server_id>/sign-in")

@@ -16,8 +16,10 @@ from remoteweb import audit, handover, logins, viewer
 from remoteweb.access import proof
 from remoteweb.database import db
 from remoteweb.hostkeys import KeyLine
+from remoteweb.made_keys import At
 from remoteweb.servers import bp
 from remoteweb.servers.adding import to_login
+from remoteweb.servers.key_pages import KeysView, keys_at
 from remoteweb.untrusted import line
 from remoteweb.ways import (
     CONNECTING,
@@ -25,6 +27,7 @@ from remoteweb.ways import (
     ENDED,
     FAILED,
     HOST_KEY,
+    OWN_KEY,
     SYNCING,
     WAITING,
     WITH_A_WORKER,
@@ -41,6 +44,7 @@ WORDS = {
     CONNECTING: "Connecting.",
     SYNCING: "Signed in. Reading its jobs.",
     HOST_KEY: "Waits for you to compare the host key.",
+    OWN_KEY: "Waits for you to add its key there.",
 }
 ASKS = {
     "code": "Waits for your code.",
@@ -72,6 +76,7 @@ class LoginView:
     key: KeyLine | None = None
     key_line: str = ""
     key_server: str = ""
+    keys: KeysView | None = None  # that were made here for it, while the server has not taken one
     question: Question | None = None
     asked: list[Asked] = field(default_factory=list)
 
@@ -86,18 +91,19 @@ def view_of(login: Login) -> LoginView:
         return LoginView(login.id, _label(login), FAILED, why, login.app, f"{login.changed_at:.6f}-stale", 0)
     question = logins.question_of(login)
     asked = msgspec.json.decode(question.questions, type=list[Asked]) if question else []
-    sentence = _sentence(login, question, asked)
+    sentence, keys = _sentence(login, question, asked), _keys(login)
     return LoginView(
         login.id,
         _label(login),
         login.state,
         sentence,
         login.app,
-        f"{login.changed_at:.6f}-{len(sentence)}",
-        _rhythm(login),
+        f"{login.changed_at:.6f}-{len(sentence)}" + (f"-{keys.version}" if keys else ""),
+        _rhythm(login) or (keys.rhythm if keys else 0),
         KeyLine.parse(login.key_line) if login.key_line else None,
         login.key_line,
         login.key_server,
+        keys,
         question,
         asked,
     )
@@ -113,6 +119,14 @@ def _sentence(login: Login, question: Question | None, asked: list[Asked]) -> st
     if question is not None:
         return ASKS.get(question.kind, "Waits for you.") if asked else APPROVAL
     return WORDS.get(login.state, login.sentence)
+
+
+def _keys(login: Login) -> KeysView | None:
+    """Where a line may have to be added at the server, before it is tried or because it was refused."""
+    if login.state not in (OWN_KEY, FAILED):
+        return None
+    keys = keys_at(At.of(login))
+    return keys if keys and (login.state == OWN_KEY or (keys.new and not login.key_line)) else None
 
 
 def _rhythm(login: Login) -> int:
@@ -176,6 +190,19 @@ def _accept(login_id: int, *, besides: bool) -> Response:
     how = "besides others of that name" if besides else ""
     audit.note("accepted a host key", f"{key.name} {key.type} {key.fingerprint}", how)
     db.session.commit()
+    return to_login(login_id)
+
+
+@bp.post("/logins/<int(max=2147483647):login_id>/try")
+def try_key(login_id: int) -> Response:
+    """The line of a key that was made for it stands there now, says the person."""
+    found = _mine(login_id)
+    keys = keys_at(At.of(found))
+    if keys and keys.coming:
+        flash("The key is not made yet.")
+    else:
+        logins.go_on(found)
+        db.session.commit()
     return to_login(login_id)
 
 

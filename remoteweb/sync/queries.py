@@ -55,6 +55,7 @@ class ServerLine:
     sources: list[SourceLine] = field(default_factory=list)
     kept_until: float | None = None  # of an open connection, after something was typed
     can_sign_in: bool = False
+    is_local: bool = False
 
     @property
     def is_syncing(self) -> bool:
@@ -142,6 +143,7 @@ def _line(server: Server, current: SyncRun | None, last: SyncRun | None, now: fl
         sources=sources,
         kept_until=server.kept_until if kept.is_kept(server, now) else None,
         can_sign_in=state in ("needs_person", "signed_out") and not server.is_local,
+        is_local=server.is_local,
     )
 
 

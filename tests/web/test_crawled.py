@@ -25,8 +25,8 @@ WITHOUT_A_LINK = {
         "access.remove_code",
     ),
     *("access.end_session", "access.enable_user"),
-    # Of the pages of logins two are looked at, and this is on a third: the one that failed.
-    *("servers.again", "servers.accept_besides"),
+    # Of the pages of logins two are looked at, and these are on a third: the one that failed, the one that waits for its key.
+    *("servers.again", "servers.accept_besides", "servers.try_key"),
 }
 
 __all__ = ["quick_hashes"]

@@ -10,7 +10,7 @@ from web import rows
 from web.people import account, browser
 from web.routes import RULES
 
-from remoteweb import actions, hostkeys, logins
+from remoteweb import actions, hostkeys, logins, made_keys
 from remoteweb.access import OPEN
 from remoteweb.accounts import Account, HostKey, Passkey, Session
 from remoteweb.database import Base, begin_writing, db
@@ -37,7 +37,7 @@ class Request(NamedTuple):
 
 
 # What was to end is not there, whoever ended it.
-ENDS_EITHER_WAY = {"access.end_session", "access.remove_passkey"}
+ENDS_EITHER_WAY = {"access.end_session", "access.remove_passkey", "servers.key_removed"}
 
 
 def requests(app: Flask, objects: dict[str, object]) -> list[Request]:
@@ -76,6 +76,7 @@ def things_of(app: Flask, owner_id: int) -> dict[str, object]:
         key_id = db.session.scalar(db.select(HostKey.id).where(HostKey.owner_id == owner_id))
         login_id = login.id
         begin_writing()
+        made = made_keys.ask(made_keys.At(owner_id, "me", "alps.example.org", 22), "somebody")
         passkey = Passkey(
             account_id=owner_id,
             host="localhost",
@@ -97,6 +98,7 @@ def things_of(app: Flask, owner_id: int) -> dict[str, object]:
             "passkey_id": passkey.id,
             "login_id": login_id,
             "key_id": key_id,
+            "made_id": made.id,
             "token": "no-such-token",
             "filename": "app.css",
         }

@@ -49,6 +49,7 @@ class Owner:
             db.session.commit()
             self._signed_in()
             self._logins(number)
+            self._keys(f"{number}.{self.word}")
 
     def _signed_in(self) -> None:
         """A server whose open connection is kept, and one that waits for somebody to sign in."""
@@ -80,6 +81,18 @@ class Owner:
                 question = ways.Question(login_id=login.id, token="x", socket="none", kind="code", **words)
                 question.questions, question.asked_at, question.expires_at = asked, later, later
                 db.session.add(question)
+        db.session.commit()
+
+    def _keys(self, host: str) -> None:
+        """Of one login: a key in use, one that was revoked, one that could not be made; of another: one that waits."""
+        begin_writing()
+        for port, state in ((22, ways.REVOKED), (22, ways.IN_USE), (22, ways.UNMADE), (23, ways.WANTED)):
+            public = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
+            key = ways.MadeKey(owner_id=self.id, user="me", host=host, port=port, state=state)
+            key.public = public if state in (ways.REVOKED, ways.IN_USE) else ""
+            key.asked_by, key.sentence, key.asked_at = self.word, self.word, time.time()
+            key.accepted_at = key.ended_at = time.time()
+            db.session.add(key)
         db.session.commit()
 
     def _job(self, source: Source, state: str) -> None:
