@@ -243,9 +243,9 @@ def test_pruning_says_that_its_time_was_over(
     for number in (1, 2):
         ended(folder, number, 800)
         jobs.clean()
-    strike("gzip", "*sealed/*", "sleep 1.1")
+    strike("gzip", "*sealed/*", "sleep 3.1")
     pruned = exchange(
-        LocalShell(), Request([SourceRequest(APP)], budget=1.0, cleanings=[Pruning(APP, 365 * DAY)])
+        LocalShell(), Request([SourceRequest(APP)], budget=3.0, cleanings=[Pruning(APP, 365 * DAY)])
     ).pruned[APP]
     assert (pruned.records, pruned.batches, pruned.more) == (1, 1, True)
 

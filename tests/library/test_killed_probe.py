@@ -142,7 +142,8 @@ SHOWS_LATE = '[ -e "$steps/hidden" ] && exit 0; exec "$real" "$@"'
 # The program is killed, and its request is still on the way to the scheduler.
 ON_ITS_WAY = f"""\
 echo called >>"$steps/calls"
-setsid sh -c 'sleep 1; exec "$0" "$@"' "$real" "$@" >/dev/null 2>&1 </dev/null &
+setsid sh -c ': >"$0"; sleep 1; exec "$@"' "$steps/away" "$real" "$@" >/dev/null 2>&1 </dev/null &
+until [ -e "$steps/away" ]; do "$steps/real/sleep" 0.05; done
 [ -s "$steps/calls" ] && [ "$(wc -l <"$steps/calls")" = 1 ] && {{ {KILL}; }}"""
 
 # Who notes that the job is handed over does it after all others have looked whether somebody did.

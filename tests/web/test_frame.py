@@ -21,6 +21,7 @@ from remoteweb.secret import secret_key
 
 FINE: dict[str, tuple[str, object]] = {
     "SECRET_KEY": ("1234567890" * 4, "1234567890" * 4),
+    "SECRET_KEY_FALLBACKS": (f"{'1' * 32}, {'b' * 40}", ("1" * 32, "b" * 40)),
     "SYNC_NOW": ("off", False),
     "AUDIT_TO_LOG": ("on", True),
     "LOCAL_INTERVAL": ("7.5", 7.5),
@@ -41,6 +42,7 @@ FINE: dict[str, tuple[str, object]] = {
 
 WRONG = {
     "SECRET_KEY": ["short", ""],
+    "SECRET_KEY_FALLBACKS": ["canary", f"{'1' * 32},canary"],
     "SYNC_NOW": ["maybe", ""],
     "AUDIT_TO_LOG": ["journal"],
     "LOCAL_INTERVAL": ["0", "-1", "nan", "inf", "ten", "1e9", ""],
