@@ -19,7 +19,9 @@ from remoteweb.viewer import Viewer
 YEAR = 365 * 86400.0
 SEEN_SECONDS = 300.0  # "last seen" is no more exact than that
 # What an open page asks by itself. It is no look of a person, and it is asked every few seconds.
-POLLS = frozenset({"jobs.feed", "jobs.job_changes", "jobs.output", "sync.bar", "servers.watch"})
+POLLS = frozenset(
+    {"jobs.feed", "jobs.job_changes", "jobs.output", "sync.bar", "servers.watch", "servers.watch_key"}
+)
 
 
 def begin(account_id: int, *, by_link: bool = False) -> str:
