@@ -79,9 +79,10 @@ def open_files() -> int:
 
 def _watch_processes() -> None:
     while True:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+        for number in filter(str.isdecimal, os.listdir("/proc")):
             try:
-                line = path.read_bytes()
+                with open(f"/proc/{number}/cmdline", "rb") as file:
+                    line = file.read()
             except OSError:
                 continue
             if found_in(line, KNOWN):

@@ -2,6 +2,7 @@
 
 import hmac
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,7 +79,11 @@ def pam_servers(folder: Path) -> Iterator[Make]:
     def make(pam: str, options: str = "") -> PamSshd:
         key = (pam, options)
         if key not in servers:
-            servers[key] = PamSshd(folder / f"sshd-pam-{len(servers)}", pam, options)
+            own = Path(
+                tempfile.mkdtemp(prefix="sshd-pam-", dir=folder)
+            )  # each file that asks has servers of its own
+            own.chmod(0o755)
+            servers[key] = PamSshd(own, pam, options)
             servers[key].start()
         servers[key].forget_codes()
         return servers[key]

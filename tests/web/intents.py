@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
+from cluster.parts import rest
 from web.syncing import APP, job, submit, sync, wait_for
 
 from remotejobs import RemoteJobSubmitter
@@ -60,10 +61,12 @@ class Intents:
 
     def come_true(self, seconds: float = 30.0) -> None:
         """Syncs until nothing is open any more, and every job is in the state that it has to be in."""
-        until = time.monotonic() + seconds
+        began = time.monotonic()
+        until = began + seconds
         sync()
         while _open_actions():
             assert time.monotonic() < until, [(row.kind, row.outcome) for row in _open_actions()]
+            rest(began)
             sync()
         again, cancel, running, vanishing = map(_anew, self._asked)
         assert {action.state for action in (again, cancel, running, vanishing)} == {"done"}
@@ -74,6 +77,7 @@ class Intents:
         self.failed, self.running, self.vanishing = again.new_key, running.new_key, vanishing.new_key
         while (states := _states()) != self.states:
             assert time.monotonic() < until, states.items() ^ self.states.items()
+            rest(began)
             sync()
 
     def check(self) -> None:

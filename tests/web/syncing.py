@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from cluster.parts import rest
 from sqlalchemy import inspect
 
 from remotejobs import RemoteJobSubmitter
@@ -45,14 +46,14 @@ def job(key: str) -> Job:
 
 def wait_for(key: str, state: str, seconds: float = 20.0) -> Job:
     """Syncs until the job is in that state."""
-    until = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         sync()
         found = job(key)
         if found.state == state:
             return found
-        assert time.monotonic() < until, f"{key} is {found.state}, not {state}"
-        time.sleep(0.1)
+        assert time.monotonic() < began + seconds, f"{key} is {found.state}, not {state}"
+        rest(began)
 
 
 def is_alive(pid: int) -> bool:
@@ -61,10 +62,10 @@ def is_alive(pid: int) -> bool:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
+    began = time.monotonic()
     while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+        assert time.monotonic() < began + seconds
+        rest(began)
 
 
 def ask(row: Job, kind: str, key: str = "button-1") -> Action:
