@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from remotejobs.errors import KeyLocked, LoginError, LoginRefused, LoginUnanswered
-from remotejobs.keyfiles import HeldKey
+from remotejobs.keyfiles import HeldKey, Offer
 from remotejobs.offers import Offers
 from remotejobs.person import Person
 from remotejobs.prompts import ANSWER_WITHIN, MAX_ROUNDS, Prompter
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # OpenSSH hangs up after six tries; each key is one, and a password must have its turn.
 MAX_KEYS = 5
+_NO_KEYS = "It takes no keys."
 MAX_STEPS = 5  # that a server may want one after the other
 # What a hidden question must not say for a password, which was given beforehand, to be its answer.
 _CODE = re.compile(r"code|token|otp|one.?time|factor|verif|challenge|pin\b|new password", re.IGNORECASE)
@@ -59,6 +60,7 @@ class Login:
         self._obstacles = self._offers.obstacles
         self._tried: list[str] = []
         self.accepted_key = b""  # the public half of the key that was taken, perhaps as one step of several
+        self._too_early: Offer | None = None
         self._taken: list[str] | None = None  # the methods that the server says it takes
         self._keys_tried = self._rounds = 0
         self._password_sent = self._was_refused = self._is_over = False
@@ -122,7 +124,7 @@ class Login:
     def _try_keys(self, transport: "Transport") -> list[str] | None:
         import paramiko
 
-        for offer in self._keys:
+        while offer := self._next_key():
             if self._keys_tried == MAX_KEYS:
                 self._obstacles.append(f"More than {MAX_KEYS} keys are not offered: name the right one.")
                 return None
@@ -133,8 +135,8 @@ class Login:
                 self.accepted_key = offer.blob
                 return further
             except paramiko.BadAuthenticationType as error:
-                self._obstacles.append("It takes no keys.")
-                self._taken = error.allowed_types
+                self._obstacles.append(_NO_KEYS)
+                self._taken, self._too_early = error.allowed_types, offer
                 return None
             except (paramiko.SSHException, OSError) as error:
                 if not transport.is_active():
@@ -145,6 +147,14 @@ class Login:
                 elif offer.if_refused:
                     self._obstacles.append(offer.if_refused)
         return None
+
+    def _next_key(self) -> Offer | None:
+        """One that came before its step, such as before a code, comes once more."""
+        if self._too_early:
+            self._obstacles.remove(_NO_KEYS)
+            offer, self._too_early = self._too_early, None
+            return offer
+        return next(self._keys, None)
 
     def _is_wanted(self, path: Path, public: bytes) -> bool:
         """It counts as a try, there too."""

@@ -64,6 +64,15 @@ def test_a_code_after_a_key(make: Make) -> None:
     assert [prompt.is_further for prompt in person.asked] == [True]
 
 
+def test_a_key_after_a_code(make: Make) -> None:
+    """The key is shown first, as ever; that this was too early does not use it up."""
+    server = make(CODE, "AuthenticationMethods keyboard-interactive,publickey\n")
+    person = Somebody([server.code(server.user)])
+    with to(server, person, keys=[server.key]) as shell:
+        assert whoami(shell) == server.user
+    assert [prompt.is_further for prompt in person.asked] == [False]
+
+
 def test_a_password_that_was_given_is_not_sent_as_a_code(make: Make) -> None:
     server = make(PASSWORD + CODE)
     person = Somebody([server.code(server.user)])
