@@ -42,15 +42,11 @@ def alembic() -> "Alembic":
     if "alembic" not in current_app.extensions:
         from flask_alembic import Alembic
 
-        logging.getLogger("alembic").setLevel(
-            logging.WARNING
-        )  # its notes on each step are no news to a person
         # run_mkdir would write into the installed package at every start.
         # Its own commands (`db upgrade`) would take neither lock nor copy, so they are not offered.
         Alembic(current_app._get_current_object(), run_mkdir=False, command_name="")  # type: ignore[attr-defined]
-        logging.getLogger("alembic").setLevel(
-            logging.WARNING
-        )  # its notes on each step are no news to a person
+        # Its notes on each step are no news to a person.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
     extension: Alembic = current_app.extensions["alembic"]
     return extension
 
