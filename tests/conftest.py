@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cluster.parts import SYSTEM_PATH, base_folder, need, need_network
@@ -16,6 +16,11 @@ from cluster.postgresql import PostgreSQL
 from cluster.slurm import Slurm
 from cluster.sshd import Sshd
 from known_secrets import nothing_secret_is_left, pytest_runtest_makereport, pytest_sessionstart
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from remoteweb.sync.worker import Worker
 
 __all__ = ["nothing_secret_is_left", "pytest_runtest_makereport", "pytest_sessionstart"]
 
@@ -181,3 +186,14 @@ def desktop_chromium(playwright: object, parts_folder: Path) -> Iterator[object]
     """The same as a person has it. A file that wants no other calls it `chromium`."""
     with _launched(playwright, "chromium", parts_folder) as browser:
         yield browser
+
+
+@pytest.fixture
+def worker(app: "Flask") -> Iterator["Worker"]:
+    """The sync worker of the app, as a thread beside it."""
+    from remoteweb.sync.worker import Worker
+
+    started = Worker(app)
+    started.start()
+    yield started
+    started.stop()

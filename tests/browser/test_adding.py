@@ -45,14 +45,6 @@ def gate(parts_folder: Path, sshd: Sshd) -> Iterator[Sshd]:
     server.stop()
 
 
-@pytest.fixture
-def worker(app: Flask) -> Iterator[Worker]:
-    started = Worker(app)
-    started.start()
-    yield started
-    started.stop()
-
-
 def fingerprint(server: Sshd) -> str:
     kind, key = server.host_key.split()
     return ShownKey(kind, base64.b64decode(key)).fingerprint

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import paramiko
-import pytest
 from flask import Flask
 from library.asking import AskingServer, serving
 from playwright.sync_api import Page, expect
@@ -110,14 +109,6 @@ def test_in_the_list_of_the_accepted_host_keys(app: Flask, phone: Open) -> None:
     watch = Watch(page)
     assert sorted(page.locator(".server .name").all_text_contents()) == sorted(map(as_read, PAYLOADS))
     assert watch.done("Host keys") == []
-
-
-@pytest.fixture
-def worker(app: Flask) -> Iterator[Worker]:
-    started = Worker(app)
-    started.start()
-    yield started
-    started.stop()
 
 
 class Talkative(AskingServer):

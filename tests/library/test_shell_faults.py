@@ -60,7 +60,6 @@ def leaving_nothing() -> Iterator[None]:
     wait_until(
         lambda: all(now <= then for now, then in zip(held(), before, strict=True)),
         f"{before} sockets and threads at most, as before",
-        5,
     )
 
 

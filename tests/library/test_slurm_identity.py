@@ -267,7 +267,9 @@ def is_lost_after_two_minutes(forgetful: Forgetful, jobid: str) -> None:
 
 def kill_whole(forgetful: Forgetful, jobid: str) -> None:
     """The wrapper and its program, at once, as the kernel does when memory is short."""
-    start = (forgetful.registry / "facts" / f"{jobid}.start.1").read_text()
+    fact = forgetful.registry / "facts" / f"{jobid}.start.1"
+    wait_until(fact.exists, "the queue says that a job is running before its wrapper does")
+    start = fact.read_text()
     (pid,) = (int(line.partition("=")[2]) for line in start.splitlines() if line.startswith("pid="))
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         process.send_signal(signal.SIGKILL)

@@ -5,7 +5,6 @@ import contextlib
 import re
 import socket
 import time
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -43,14 +42,6 @@ APP = "remoteJobs-vistrails"
 def account(sshd: Sshd) -> Account:
     """One of its own; no key of this home opens it."""
     return sshd.account()
-
-
-@pytest.fixture
-def worker(app: Flask) -> Iterator[Worker]:
-    started = Worker(app)
-    started.start()
-    yield started
-    started.stop()
 
 
 class Phone:

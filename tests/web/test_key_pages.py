@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
@@ -38,14 +37,6 @@ def ada(app: Flask, sshd: Sshd) -> int:
 @pytest.fixture
 def phone(app: Flask, ada: int) -> Phone:
     return Phone(people.browser(app, ada))
-
-
-@pytest.fixture
-def worker(app: Flask) -> Iterator[Worker]:
-    started = Worker(app)
-    started.start()
-    yield started
-    started.stop()
 
 
 def field(page: str, name: str) -> str:

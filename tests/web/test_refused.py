@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from flask import Flask
@@ -123,14 +122,6 @@ def test_a_time_in_which_nothing_more_came_is_forgotten(app: Flask, guest: tuple
             refused.settle()
             assert db.session.scalars(db.select(Refusal)).all() == []
     assert len(noted(app)) == 2, "each at once"
-
-
-@pytest.fixture
-def worker(app: Flask) -> Iterator[Worker]:
-    started = Worker(app)
-    started.start()
-    yield started
-    started.stop()
 
 
 def test_the_worker_brings_the_number_into_the_log(
