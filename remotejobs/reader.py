@@ -21,6 +21,7 @@ BATCH_LIMIT = 100_000
 DRY_LIMIT = 10_000  # keys that a dry run names
 STREAMS = ("stdout", "stderr")
 LOG_LIMIT = 64 << 10  # bytes of the end of a log
+MOST_LOGS = 64  # ends of logs in one answer: more than anybody asks for
 _STATES = ("done", "refused", "unknown", "not_started")
 _ACCOUNTING = ("complete", "none", "failed", "unasked")
 _WHOLE = re.compile(r"[0-9]{1,11}\Z", re.ASCII)
@@ -298,9 +299,13 @@ class _Reader:
         content = b"" if text == "-" else binascii.a2b_base64(text, strict_mode=True)
         if stream not in STREAMS or len(content) > LOG_LIMIT:
             raise ValueError("it has another log than was asked for")
-        size_ = max(_whole(size), len(content))
-        self.answer.logs.append(LogTail(JobKey.parse(key), stream, content, size_))
+        self._has(LogTail(JobKey.parse(key), stream, content, max(_whole(size), len(content))))
 
     def _on_nolog(self, key: str, stream: str, code: str) -> None:
         said = sentences.of_log(code, self.answer.server, str(JobKey.parse(key)), clean(stream)[:10])
-        self.answer.logs.append(LogTail(JobKey.parse(key), stream, error=said))
+        self._has(LogTail(JobKey.parse(key), stream, error=said))
+
+    def _has(self, log: LogTail) -> None:
+        if len(self.answer.logs) == MOST_LOGS:
+            raise ValueError("it has more logs than anybody asks for")
+        self.answer.logs.append(log)

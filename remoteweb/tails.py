@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Float, ForeignKey, Integer, Text, UniqueConstraint, literal_column
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from remotejobs.answer import Answer, LogTail
@@ -58,6 +59,11 @@ def ask(job: Job) -> None:
     db.session.execute(db.delete(Tail).where(Tail.job_id == job.id))
     now = time.time()
     db.session.add_all(Tail(job_id=job.id, stream=stream, asked_at=now) for stream in STREAMS)
+    try:
+        db.session.flush()
+    except IntegrityError:
+        db.session.rollback()  # on PostgreSQL another tap was quicker, or the job is gone
+        return
     audit.note(
         "asked for the output of", job.name, f"job {job.scheduler_id or job.key} on {job.server.label}"
     )
@@ -96,7 +102,12 @@ def waiting(source_ids: Sequence[int]) -> list[Wanted]:
         return []
     asked = {"jobs": job_ids, "sources": source_ids}
     found = {row.id: Wanted(*row) for row in db.session.execute(_OF_THESE, asked)}
-    return [found[job_id] for job_id in job_ids if job_id in found][:AT_ONCE]
+    # An answer names the key alone: of two apps that have the same one, the second waits for the next sync.
+    by_key: dict[str, Wanted] = {}
+    for job_id in job_ids:
+        if job_id in found:
+            by_key.setdefault(found[job_id].key, found[job_id])
+    return list(by_key.values())[:AT_ONCE]
 
 
 def take_in(wanted: Sequence[Wanted], answer: Answer) -> None:

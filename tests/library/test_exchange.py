@@ -22,7 +22,7 @@ from remotejobs.answer import Answer
 from remotejobs.cursor import Cursor
 from remotejobs.errors import AnswerBroken, BadInput, RemoteJobsError
 from remotejobs.exchange import Cancel, Request, SourceRequest, Submission, command, encode, exchange
-from remotejobs.reader import read_answer
+from remotejobs.reader import MOST_LOGS, read_answer
 from remotejobs.records import JobKey
 from remotejobs.shell import LocalShell
 from remotejobs.testing import answer as output_of
@@ -117,6 +117,15 @@ def test_a_row_without_the_word_of_the_request_is_none(row: str) -> None:
 def test_lines_without_the_word_are_noise() -> None:
     forged = "0000000000000000 source x\nsource y\nbye\n" + BYE.replace(WORD, WORD[::-1])
     assert set(take(forged + HELLO + forged + BYE).sources) == {APP}
+
+
+def test_more_logs_than_anybody_asks_for_break_an_answer() -> None:
+    logs = "".join(f"{WORD} log {'0' * 32}_{n} stdout 5 c2FpZAo=\n" for n in range(1, MOST_LOGS + 1))
+    assert len(take(HELLO + logs + BYE).logs) == MOST_LOGS
+    for line in ("log", "nolog"):
+        rest = "stdout 5 c2FpZAo=" if line == "log" else "stdout no-log"
+        with pytest.raises(AnswerBroken, match="more logs than anybody asks for"):
+            take(HELLO + logs + f"{WORD} {line} {'0' * 32}_99 {rest}\n" + BYE)
 
 
 def test_a_source_that_is_left_out_or_not_closed_counts_as_unread() -> None:

@@ -1,8 +1,10 @@
 """What a job has printed: its end, on a tap, by the next sync, and gone again soon."""
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,42 @@ def test_a_job_that_sends_its_output_elsewhere_gets_a_sentence(
     sync()
     page = client.get(f"/jobs/{id_}").text
     assert "is no plain file" in page and "root:" not in page
+
+
+def test_of_two_apps_with_a_job_of_the_same_key_each_gets_its_own_output(client: FlaskClient) -> None:
+    keys = [submit("pwd", app=app) for app in ("one", "two")]
+    assert keys[0] == keys[1]
+    for app in ("one", "two"):
+        sync([app])
+    for _ in range(100):
+        sync()
+        done = {row.source.app: row.id for row in db.session.scalars(db.select(Job)) if row.state == "done"}
+        if len(done) == 2:
+            break
+    for id_ in done.values():
+        tap(client, id_)
+    for _ in range(2):
+        sync()
+    assert {app: shown(client, id_) for app, id_ in done.items()} == {
+        app: [f"{Path.home()}/.{app}/runs/{keys[0]}\n"] for app in ("one", "two")
+    }
+
+
+def test_two_taps_at_the_same_moment_are_one(app: Flask, ended: Callable[[str], int]) -> None:
+    id_ = ended("echo here")
+    together = threading.Barrier(4)
+
+    def ask() -> None:
+        with app.app_context():
+            job = db.session.get_one(Job, id_)
+            together.wait(60)
+            tails.ask(job)
+
+    with ThreadPoolExecutor(4) as pool:
+        for asked in [pool.submit(ask) for _ in range(4)]:
+            asked.result(60)
+    db.session.rollback()
+    assert len(db.session.scalars(db.select(Tail)).all()) == 2
 
 
 def test_a_sync_that_fails_leaves_it_waiting_for_the_next_one(
