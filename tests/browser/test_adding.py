@@ -39,7 +39,7 @@ def make(parts_folder: Path) -> Iterator[Make]:
 @pytest.fixture(scope="module")
 def gate(parts_folder: Path, sshd: Sshd) -> Iterator[Sshd]:
     """A second sshd, which the first one is reached through."""
-    server = Sshd(parts_folder / "sshd-gate")
+    server = Sshd(parts_folder / "sshd-first-hop")
     server.start()
     yield server
     server.stop()
