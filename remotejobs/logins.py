@@ -112,7 +112,7 @@ class Login:
 
     def _methods(self) -> Iterator[tuple[str, Callable[["Transport"], list[str] | None]]]:
         yield "publickey", self._try_keys
-        if self._offers.only_held and self._was_refused:
+        if self._offers.only_held and self._was_refused and not self.accepted_key:
             return  # the line of its key is missing there: to type something would only hide that
         questions = ("keyboard-interactive", self._try_questions)
         if self._password is None:

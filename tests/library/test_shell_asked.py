@@ -19,7 +19,9 @@ from library.test_shell_faults import leaving_nothing
 from web.terminals import Terminal
 
 from remotejobs import Prompt, Target
+from remotejobs.authorized import PublicKey
 from remotejobs.errors import KeyLocked, LoginRefused, LoginUnanswered, TimedOut, Unreachable
+from remotejobs.keyfiles import HeldKey
 from remotejobs.shell import SSHShell
 
 CANARY = "canary-9f2c71"
@@ -62,6 +64,26 @@ def test_a_code_after_a_key(make: Make) -> None:
     with to(server, person, keys=[server.key]) as shell:
         assert whoami(shell) == server.user
     assert [prompt.is_further for prompt in person.asked] == [True]
+
+
+def test_a_code_after_the_former_of_two_keys_in_memory(make: Make, tmp_path: Path) -> None:
+    """A key that is being replaced: its successor's line is not there yet, and that hides no question."""
+    server = make(CODE, KEY_THEN_QUESTIONS)
+    person, taken = Somebody([server.code(server.user)]), []
+    new = make_key(tmp_path / "new")
+    held = [
+        HeldKey("the new one", new.read_text(), "Its line is missing."),
+        HeldKey("the old one", server.key.read_text()),
+    ]
+    with to(server, person, held_keys=held, only_held_keys=True, key_accepted=taken.append) as shell:
+        assert whoami(shell) == server.user
+    assert taken == [PublicKey.read(f"{server.key}.pub").blob]
+    with (
+        to(server, person, held_keys=held[:1], only_held_keys=True) as shell,
+        pytest.raises(LoginRefused, match="is missing"),
+    ):
+        shell.run("id -un")
+    assert len(person.asked) == 1  # no code makes up for a key that is not there
 
 
 def test_a_key_after_a_code(make: Make) -> None:
