@@ -47,6 +47,7 @@ class Wanted:
     job_id: int
     app: str
     key: str
+    asked_at: float
 
     @property
     def questions(self) -> list[tuple[str, ...]]:
@@ -84,7 +85,7 @@ def is_awaited(tails: Sequence[Tail]) -> bool:
 
 # In two steps: of one, SQLite would begin with all jobs of the sources.
 _WAITING = (
-    db.select(Tail.job_id)
+    db.select(Tail.job_id, Tail.asked_at)
     .where(Tail.read_at.is_(None), Tail.stream == STREAMS[0], Tail.asked_at > db.bindparam("since"))
     .order_by(Tail.asked_at)
 )
@@ -97,14 +98,16 @@ _OF_THESE = (
 
 
 def waiting(source_ids: Sequence[int]) -> list[Wanted]:
-    job_ids = db.session.scalars(_WAITING, {"since": time.time() - WAITED_SECONDS}).all()
-    if not job_ids:
+    since = {"since": time.time() - WAITED_SECONDS}
+    times = {row.job_id: row.asked_at for row in db.session.execute(_WAITING, since)}
+    if not times:
         return []
-    asked = {"jobs": job_ids, "sources": source_ids}
-    found = {row.id: Wanted(*row) for row in db.session.execute(_OF_THESE, asked)}
+    asked = {"jobs": list(times), "sources": source_ids}
+    rows = db.session.execute(_OF_THESE, asked)
+    found = {row.id: Wanted(row.id, row.app, row.key, times[row.id]) for row in rows}
     # An answer names the key alone: of two apps that have the same one, the second waits for the next sync.
     by_key: dict[str, Wanted] = {}
-    for job_id in job_ids:
+    for job_id in times:
         if job_id in found:
             by_key.setdefault(found[job_id].key, found[job_id])
     return list(by_key.values())[:AT_ONCE]
@@ -118,18 +121,19 @@ def take_in(wanted: Sequence[Wanted], answer: Answer) -> None:
     begin_writing()
     for one in wanted:
         for stream in STREAMS:
-            _store(one.job_id, stream, told.get((one.key, stream)))
+            _store(one, stream, told.get((one.key, stream)))
     db.session.commit()
 
 
-def _store(job_id: int, stream: str, log: LogTail | None) -> None:
+def _store(one: Wanted, stream: str, log: LogTail | None) -> None:
     sentence = (
         log.error if log else "The gate on its server is from before there were logs, and cannot read them."
     )
-    waits = db.and_(Tail.job_id == job_id, Tail.stream == stream, Tail.read_at.is_(None))
+    # A tap that came while this was read wants what the next sync reads.
+    waits = db.and_(Tail.job_id == one.job_id, Tail.stream == stream, Tail.asked_at == one.asked_at)
     db.session.execute(
         db.update(Tail)
-        .where(waits)
+        .where(waits, Tail.read_at.is_(None))
         .values(
             read_at=time.time(),
             size=min(log.size, _LARGEST) if log else 0,

@@ -26,10 +26,11 @@ class Output:
 @bp.post("/jobs/<int(max=2147483647):job_id>/output")
 def show_output(job_id: int) -> AnyResponse:
     job = _readable(job_id)
-    can_be_read = sync_requests.ask(job.server) is not None
-    job = _readable(job_id)
+    can_be_read = sync_requests.is_taken(job.server_id)
     if can_be_read:
-        tails.ask(job)
+        tails.ask(job)  # first: the worker may take the sync in the very moment that it is asked for
+        job = _readable(job_id)
+        sync_requests.ask(job.server)
         job = _readable(job_id)
     if "HX-Request" in request.headers:
         return _part(job, "" if can_be_read else CANNOT_SYNC)

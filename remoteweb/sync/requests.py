@@ -14,7 +14,7 @@ def ask(server: Server, asked_by: str = "person") -> SyncRun | None:
     """
     server_id = server.id
     begin_writing()
-    if not _is_active(server_id) or _is_signed_out(server_id):
+    if not is_taken(server_id):
         db.session.rollback()
         return None
     waiting = db.session.scalar(
@@ -50,6 +50,11 @@ def set_paused(source_id: int, paused: bool) -> Source | None:
     changes.publish(db.session.scalars(db.select(Job).where(Job.id.in_(asked_of))))
     db.session.commit()
     return source
+
+
+def is_taken(server_id: int) -> bool:
+    """Whether a worker would take a request."""
+    return _is_active(server_id) and not _is_signed_out(server_id)
 
 
 def _is_signed_out(server_id: int) -> bool:

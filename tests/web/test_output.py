@@ -6,18 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from web.syncing import APP, submit, sync, wait_for
 
+from remotejobs.output import Output
 from remotejobs.shell import LocalShell
 from remoteweb import sources, tails, viewer
 from remoteweb.accounts import FIRST, GUEST
 from remoteweb.database import db
 from remoteweb.jobs import output
-from remoteweb.models import Job, Source, SyncRun
+from remoteweb.models import Job, Server, Source, SyncRun
+from remoteweb.sync import requests as sync_requests
 from remoteweb.tails import Tail
 from remoteweb.viewer import Viewer
 
@@ -75,6 +78,43 @@ def test_one_tap_brings_both_streams_with_the_next_sync_in_its_one_command(
     assert shown(client, id_) == ["step 1 of 2\n", "&lt;b&gt;careful&lt;/b&gt;\n"]
     assert SHOWN.findall(client.get(f"/jobs/{id_}").text)[:2] == shown(client, id_)
     assert "every 1s" not in client.get(f"/jobs/{id_}/output", headers=HTMX).text
+
+
+def test_a_worker_that_is_as_quick_as_the_tap_brings_it_all_the_same(
+    client: FlaskClient, ended: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_, ask = ended("echo here"), sync_requests.ask
+
+    def taken_at_once(server: Server) -> SyncRun | None:
+        asked = ask(server)
+        sync()
+        return asked
+
+    monkeypatch.setattr(sync_requests, "ask", taken_at_once)
+    assert SHOWN.findall(tap(client, id_)) == ["here\n"]
+
+
+def test_what_was_read_before_another_tap_does_not_answer_it(
+    app: Flask, client: FlaskClient, ended: Callable[[str], int]
+) -> None:
+    id_ = ended("echo before")
+    stdout = run_folder(key_of(id_)) / "stdout"
+    tap(client, id_)
+
+    class Slow(LocalShell):
+        """Somebody taps while the answer is on its way."""
+
+        def run(self, *args: Any, **options: Any) -> Output:
+            answer = super().run(*args, **options)
+            stdout.write_text("since then\n")
+            with app.app_context():
+                tap(client, id_)
+            return answer
+
+    sync(through=lambda _: Slow())
+    assert shown(client, id_) == []
+    sync()
+    assert shown(client, id_) == ["since then\n"]
 
 
 def test_a_long_output_is_its_end_and_says_so(client: FlaskClient, ended: Callable[[str], int]) -> None:
