@@ -118,9 +118,7 @@ def show(server: str, owner: str | None) -> None:
         if not rows:
             raise click.ClickException(f"No key was made here for {at}: `remoteweb key make {at}` makes one.")
         for row in rows:
-            if row.sealed:
-                key_making.opened(row)
-            _show(row)
+            _show_checked(row)
 
 
 @keys.command("revoke")
@@ -150,7 +148,17 @@ def _make(at: At, *, to_replace: bool) -> None:
         except click.ClickException as error:
             made_keys.could_not_be_made(key_id, error.message)
             raise
-    _show(db.session.get_one(MadeKey, key_id))
+    made = db.session.get(MadeKey, key_id, populate_existing=True)
+    if made is None:
+        raise click.ClickException(f"The key of {at} was revoked meanwhile, so none was made.")
+    _show_checked(made)
+
+
+def _show_checked(row: MadeKey) -> None:
+    """Raises CannotUnseal: whose line it is then, nobody knows."""
+    if row.sealed:
+        key_making.opened(row)
+    _show(row)
 
 
 def _show(row: MadeKey) -> None:

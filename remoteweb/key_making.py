@@ -34,7 +34,9 @@ def make(key_id: int) -> None:
     """Raises WrongSetting where there is nothing to seal it with."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    row = db.session.get_one(MadeKey, key_id)
+    row = db.session.get(MadeKey, key_id)
+    if row is None:
+        return  # it was revoked before it was there
     at = At.of(row)
     db.session.rollback()  # nothing of the database is held meanwhile
     with_seal = seal(may_make=True)

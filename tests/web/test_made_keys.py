@@ -415,8 +415,21 @@ def test_a_key_that_somebody_put_into_the_database_is_not_shown(app: Flask, at: 
         begin_writing()
         row.public = other.plain.removeprefix("restrict ")
         db.session.commit()
-    shown = run("key", "show", there)
-    assert (shown.returncode, shown.stdout) == (3, "") and "changed the database" in shown.stderr
+    for command in ("show", "make"):
+        shown = run("key", command, there)
+        assert (shown.returncode, shown.stdout) == (3, "") and "changed the database" in shown.stderr
+
+
+def test_a_key_that_was_revoked_before_it_was_made_is_not_made_and_keeps_nobody_waiting(
+    app: Flask, at: At
+) -> None:
+    with app.app_context():
+        row = made_keys.ask(at, "somebody")
+        key_id = row.id
+        db.session.commit()
+        made_keys.revoke([row])
+        key_making.make(key_id)
+        assert made_keys.at(at) == []
 
 
 def test_each_account_has_keys_of_its_own(app: Flask, sshd: Sshd, at: At, there: str) -> None:
