@@ -8,10 +8,9 @@ import click
 import msgspec
 
 from remotejobs.errors import RemoteJobsError
-from remoteweb import connect, key_making, made_keys, sources, terminal
+from remoteweb import connect, key_making, made_keys, terminal
 from remoteweb.commands import owner_option, this_app, with_database, work_for
 from remoteweb.database import db
-from remoteweb.kept import let_go
 from remoteweb.key_lines import KeyLines
 from remoteweb.made_keys import At
 from remoteweb.untrusted import line
@@ -134,8 +133,6 @@ def revoke(server: str, owner: str | None) -> None:
             raise click.ClickException(f"There is no key of {at} that could be revoked.")
         for row in made_keys.revoke(rows):
             _show(row)
-        if at_server := sources.known(at.user, at.host, at.port):
-            let_go(at_server.id)
 
 
 def _make(at: At, *, to_replace: bool) -> None:

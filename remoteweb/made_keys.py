@@ -15,6 +15,7 @@ from remotejobs.destination import Destination
 from remotejobs.errors import BadInput
 from remoteweb import audit
 from remoteweb.database import begin_writing, db, forget_what_was_written
+from remoteweb.kept import let_go
 from remoteweb.models import Server
 from remoteweb.viewer import Viewer
 from remoteweb.ways import IN_USE, MADE, REPLACED, REVOKED, UNMADE, WANTED, Login, MadeKey
@@ -121,11 +122,12 @@ def accepted(at: At, blob: bytes) -> None:
 
 
 def revoke(rows: Sequence[MadeKey]) -> list[MadeKey]:
-    """Their private halves are destroyed, and no sync offers them any more: those whose line may stand at the server.
+    """Their private halves are destroyed, no sync offers them any more, and what they have opened is closed: those whose line
+    may stand at the server.
 
-    A transaction of its own.
+    Of one login, in a transaction of its own.
     """
-    ids = [row.id for row in rows]
+    ids, places = [row.id for row in rows], {At.of(row) for row in rows}
     begin_writing()
     query = db.select(MadeKey).where(MadeKey.id.in_(ids), MadeKey.state.in_(LIVE)).order_by(MadeKey.id)
     for row in db.session.scalars(query.with_for_update()):
@@ -134,6 +136,9 @@ def revoke(rows: Sequence[MadeKey]) -> list[MadeKey]:
             db.session.delete(row)
         else:
             _destroy(row, REVOKED)
+    for server_id in map(_server_at, places):
+        if server_id is not None:
+            let_go(server_id)  # with it, so that nothing stays open by a key that is gone
     db.session.commit()
     forget_what_was_written()
     is_gone = (MadeKey.id.in_(ids), MadeKey.state == REVOKED)
@@ -162,6 +167,12 @@ def of_account(owner_id: int) -> list[MadeKey]:
 def at(place: At) -> list[MadeKey]:
     """All that there is to tell of that login, the oldest first."""
     return _of(place, *LIVE, *GONE, UNMADE)
+
+
+def _server_at(at: At) -> int | None:
+    same = (Server.owner_id, Server.user, Server.host, Server.port)
+    found: int | None = db.session.scalar(db.select(Server.id).where(db.tuple_(*same) == db.tuple_(*at)))
+    return found
 
 
 def _of(at: At, *states: str) -> list[MadeKey]:

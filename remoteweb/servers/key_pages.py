@@ -11,7 +11,7 @@ from flask import abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from remotejobs.errors import BadInput
-from remoteweb import kept, logins, made_keys, sources, viewer
+from remoteweb import logins, made_keys, sources, viewer
 from remoteweb.access import proof
 from remoteweb.database import db
 from remoteweb.key_lines import KeyLines
@@ -161,8 +161,6 @@ def revoke_key(made_id: int) -> Response:
     row = _mine(made_id)
     at = At.of(row)
     made_keys.revoke([row])
-    if server := sources.known(at.user, at.host, at.port):
-        kept.let_go(server.id)  # what was opened by it
     flash("Its private half is destroyed. Now take its line away at the server.")
     return _to_what_is_left(at)
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from web.terminals import ROOT, environment, run
 
 from remotejobs.authorized import PublicKey
 from remotejobs.errors import LoginError, LoginRefused
-from remoteweb import collector, connect, hostkeys, key_making, made_keys, sources
+from remotejobs.shell import SSHShell
+from remoteweb import collector, connect, hostkeys, key_making, made_keys, sources, viewer
 from remoteweb.accounts import FIRST, Audit
 from remoteweb.database import begin_writing, db
+from remoteweb.kept import KeptConnections
 from remoteweb.key_lines import KeyLines
 from remoteweb.made_keys import At
 from remoteweb.models import Server
@@ -418,6 +421,26 @@ def test_a_key_that_somebody_put_into_the_database_is_not_shown(app: Flask, at: 
     for command in ("show", "make"):
         shown = run("key", command, there)
         assert (shown.returncode, shown.stdout) == (3, "") and "changed the database" in shown.stderr
+
+
+def test_with_a_revoked_key_goes_the_connection_that_it_opened_also_where_the_program_dies_then(
+    app: Flask, at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(app, at)
+
+    def died() -> None:
+        raise OSError("killed")
+
+    monkeypatch.setattr(made_keys, "forget_what_was_written", died)
+    with app.app_context():
+        viewer.become(viewer.of_account(FIRST))
+        server_id = sources.server(at.user, at.host, at.port).id
+        KeptConnections("host:1:place-word").keep(server_id, SSHShell(at.host), time.time() + 3600)
+        with pytest.raises(OSError, match="killed"):
+            made_keys.revoke(made_keys.live(at))
+        db.session.rollback()
+        assert made_keys.live(at) == []
+        assert db.session.get_one(Server, server_id).kept_by == ""
 
 
 def test_a_key_that_was_revoked_before_it_was_made_is_not_made_and_keeps_nobody_waiting(
