@@ -192,7 +192,7 @@ class _Arrived:
 class Answer:
     server: str
     clock: float = 0.0  # server's clock when it began
-    skew: float = 0.0  # server's clock minus ours, seconds
+    skew: float | None = None  # server's clock minus ours, seconds; None: nothing lives, so nobody looked
     host: str = ""
     gate: str = ""  # of a narrow key: the version of the gate that answered, which does not do everything
     size: int = 0  # bytes received

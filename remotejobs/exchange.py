@@ -104,6 +104,7 @@ class Request:
     # ("log", app, key, "stdout" or "stderr", most bytes)
     questions: list[tuple[str, ...]] = field(default_factory=list)
     cleanings: list[Cleaning | Pruning] = field(default_factory=list)
+    skew: float = 0.0  # server's clock minus ours, seconds, as last told: where nothing lives, nobody looks
 
 
 def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | None = None) -> Answer:
@@ -122,7 +123,10 @@ def exchange(shell: Shell, request: Request, progress: Callable[[int], None] | N
         limit=ANSWER_LIMIT,
     )
     actions = {action.uuid: action.app for action in request.actions}
-    return read_answer(output, request_cursors(request), actions, word, sent_at, str(shell))
+    answer = read_answer(output, request_cursors(request), actions, word, sent_at, str(shell))
+    if answer.skew is None:
+        answer.clock = sent_at + request.skew
+    return answer
 
 
 def _needs(request: Request) -> dict[str, bool]:

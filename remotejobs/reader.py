@@ -148,7 +148,12 @@ class _Reader:
         # What is sent along speaks as we do; what was installed some day may not.
         if protocol != PROTOCOL:
             raise ServerProblem(sentences.of_protocol(protocol, self.answer.server))
-        self.answer.clock, self.answer.host = float(_whole(clock)), clean(host)[:255]
+        self.answer.host = clean(host)[:255]
+        if clock != "-":  # a gate of an older version begins with it
+            self._on_clock(clock)
+
+    def _on_clock(self, clock: str) -> None:
+        self.answer.clock = float(_whole(clock))
         self.answer.skew = self.answer.clock - self.sent_at
 
     def _on_source(self, app: str) -> None:

@@ -127,7 +127,7 @@ def _planned(lease: Lease, progress: Progress, apps: list[str] | None) -> Sync:
 
 def _carry_out(sync: Sync, shell_factory: ShellFactory, at: Server, timeout: float) -> Answer:
     with _connected(shell_factory, at) as shell:
-        request = _prepare(sync, timeout)
+        request = _prepare(sync, at.skew or 0.0, timeout)
         sync.progress.enter("connecting")
         try:
             answer = exchange(shell, request, sync.progress.heard)
@@ -150,7 +150,7 @@ def _connected(shell_factory: ShellFactory, at: Server) -> Iterator[Shell]:
         shell.close()
 
 
-def _prepare(sync: Sync, timeout: float) -> Request:
+def _prepare(sync: Sync, skew: float, timeout: float) -> Request:
     if sync.has_due:
         sync.sent = sending.claim(sync.lease, list(sync.known.values()))
     return Request(
@@ -161,6 +161,7 @@ def _prepare(sync: Sync, timeout: float) -> Request:
         # The server stops before we would hang up: what it has done by then it can still say.
         budget=max(timeout - 15.0, timeout / 2),
         timeout=timeout,
+        skew=skew,
     )
 
 

@@ -50,11 +50,11 @@ def confirm(
 
     `ids` are the known sources of this sync by app, `results` gets what there is to say of each.
     """
-    is_other_clock = server.skew is None or abs(server.skew - answer.skew) >= SKEW_SECONDS
-    gate = line(answer.gate, 80)
+    skew, gate = server.skew, line(answer.gate, 80)
+    if answer.skew is not None and (skew is None or abs(skew - answer.skew) >= SKEW_SECONDS):
+        skew = round(answer.skew, 1)
     is_another_gate = server.narrow != gate
-    if is_other_clock or is_another_gate:
-        skew = round(answer.skew, 1) if is_other_clock else server.skew
+    if skew != server.skew or is_another_gate:
         db.session.execute(update(Server).where(Server.id == server.id).values(skew=skew, narrow=gate))
     moved = []
     for app, result in results.items():

@@ -40,8 +40,9 @@ main() {
   read_request || { echo "remotejobs: the request was cut"; exit 65; }
   exec </dev/null
   echo  # login files may have printed something without an end of line
-  say hello "$PROBE" "$NOW" "$HOST" "$SYSTEM" ${GATE:+narrow "$GATE"}
+  say hello "$PROBE" - "$HOST" "$SYSTEM" ${GATE:+narrow "$GATE"}
   case $SYSTEM in Linux) ;; *) say trouble not-linux; say bye; exit ;; esac
+  [ -z "$cancels$submissions$questions$cleanings" ] || tell_time
   all_records
   [ -z "$cancels" ] || cancel_targets
   [ -z "$cleanings" ] || seal_targets

@@ -11,12 +11,16 @@ VALID='function valid(name) {
 # all buckets as they are now, and what was sent: $changed (buckets) and $batches. Names first, sealed names after: a record that is
 # sealed in between is sent twice and never not at all.
 records() {
-  changed= batches=
-  names=$(ls settings facts 2>/dev/null) || { trouble='closed'; return 1; }
-  case $names in
-    "facts:$NL${NL}settings:") total=0-0 ;;  # nothing is live, in whatever registry: there is nothing to add up
-    *) total=$(printf '%s\n' "$made" "$names" | cksum); total=${total%% *}-${total##* } ;;
-  esac
+  changed= batches= names= total=0-0
+  # Where nothing was live and nothing is, the shell sees that by itself.
+  [ "$1" = 0-0 ] && is_empty settings && is_empty facts || {
+    tell_time
+    names=$(ls settings facts 2>/dev/null) || { trouble='closed'; return 1; }
+    case $names in
+      "facts:$NL${NL}settings:") ;;  # nothing is live, in whatever registry: there is nothing to add up
+      *) total=$(printf '%s\n' "$made" "$names" | cksum); total=${total%% *}-${total##* } ;;
+    esac
+  }
   if [ "$total" = "$1" ]; then known=$2; say same; else changed_buckets "$2" || return 1; fi
   say total "$total"
   [ "$3" = '*' ] && return 0
@@ -33,9 +37,16 @@ records() {
     fi
     [ -r "$_batch" ] && _size=$(wc -c <"$_batch") || { say unreadable "$_name"; continue; }
     batches="$batches$_name "
+    tell_time
     send_batch "$_name" $_size
   done
   set -f
+}
+
+# is_empty FOLDER: it can be listed, and has no names. A link that leads nowhere is one too.
+is_empty() {
+  set +f; set -- "$1" "$1"/*; set -f
+  [ "$2" = "$1/*" ] && [ ! -e "$2" ] && [ ! -h "$2" ] && [ -r "$1/." ]
 }
 
 send_batch() { say sealed "$1" $2; head -c $2 "sealed/$1" && echo; }

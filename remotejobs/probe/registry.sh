@@ -9,7 +9,7 @@
 # What precedes the first such line (banners, rc files) is noise. A part counts only with its `closed ... 0` line.
 
 # Each process that is started here costs a millisecond or two: what the shell can do itself, it does.
-LC_ALL=C TZ=UTC PROBE=1 NOW=$(date +%s) UP=
+LC_ALL=C TZ=UTC PROBE=1 NOW= UP=
 export LC_ALL TZ
 # With these `cd .app` might go elsewhere, and ls and awk speak otherwise.
 unset CDPATH QUOTING_STYLE POSIXLY_CORRECT
@@ -21,12 +21,19 @@ TAB='	' NL='
 [ -r /proc/sys/kernel/ostype ] && read -r SYSTEM </proc/sys/kernel/ostype && [ -n "$SYSTEM" ] || SYSTEM=$(uname -s)
 HOST=${HOST%%.*}
 
-# look_at_clock: sets $now. The clock is read once, by a process; what has passed since then stands in a file.
+# tell_time: reads the clock, by a process, and says it; once. Where nothing lives and nothing is to be done, nobody needs it.
+tell_time() {
+  [ -z "$NOW" ] || return 0
+  NOW=$(date +%s)
+  { read -r UP _rest </proc/uptime; } 2>/dev/null
+  UP=${UP%.*}
+  say clock "$NOW"
+}
+
+# look_at_clock: sets $now. What has passed since the clock was read stands in a file.
 look_at_clock() {
   if { read -r _up _rest </proc/uptime; } 2>/dev/null; then now=$((NOW + ${_up%.*} - $UP)); else now=$(date +%s); fi
 }
-{ read -r UP _rest </proc/uptime; } 2>/dev/null
-UP=${UP%.*}
 
 # has_time: whether the budget of this exchange is not used up.
 has_time() { look_at_clock; [ $((now - NOW)) -lt "$BUDGET" ]; }

@@ -16,7 +16,7 @@ from remotejobs import NoSuchJob
 from remotejobs.answer import SourceAnswer
 from remotejobs.exchange import Request, SourceRequest, exchange
 from remotejobs.records import JobKey, JobRecord
-from remotejobs.shell import Shell
+from remotejobs.shell import LocalShell, Shell
 
 GOOD = 20
 BAD = "f" * 32
@@ -31,6 +31,7 @@ class Read:
     records: dict[JobKey, JobRecord] = field(default_factory=dict)
     chunks: list[str] = field(default_factory=list)
     cursor: str = ""
+    skew: float | None = None
 
     @property
     def keys(self) -> set[str]:
@@ -40,7 +41,7 @@ class Read:
 def read(shell: Shell, cursor: str | None = None, app: str = APP, sealed: bool = True) -> Read:
     answer = exchange(shell, Request([SourceRequest(app, cursor, sealed)]))
     source = answer.sources[app]
-    result = Read(source, answer.size, cursor=cursor or "")
+    result = Read(source, answer.size, cursor=cursor or "", skew=answer.skew)
     for chunk in source.chunks():
         result.chunks.append(chunk.name)
         result.cursor = chunk.cursor
@@ -305,6 +306,25 @@ def test_where_nothing_is_live_what_went_and_what_comes_is_told(server: Machine,
     later = folder.settings(key_of(500))
     ours(folder, server)
     assert read(server.shell, empty.cursor).keys == {later.name.removesuffix(".json")}
+
+
+def test_where_nothing_lives_no_program_is_started_to_say_so(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.make(home)
+    sealed_job(folder, f"{BAD}_1")
+    with LocalShell() as shell:
+        known = read(shell).cursor
+        with monkeypatch.context() as bare:
+            bare.setenv("PATH", str(tmp_path / "nothing"))
+            again = read(shell, known)
+        assert (again.source.error, again.chunks, again.cursor, again.skew) == ("", [], known, None)
+        # A name that a pattern would stand for as well, and a link to nowhere, are names.
+        for stray in (folder.path / "facts" / "*", folder.path / "settings" / "*"):
+            stray.symlink_to("/does/not/exist")
+            found = read(shell, known)
+            assert (found.source.skipped, found.skew) == (1, pytest.approx(0, abs=2))
+            stray.unlink()
 
 
 def test_a_restored_cursor_misses_nothing(server: Machine, folder: Folder) -> None:
