@@ -27,7 +27,9 @@ def can_change(job: Job) -> bool:
 
 def read(form: Mapping[str, str]) -> dict[str, str]:
     """What was typed, in the words of a request: {"walltime": "28800"}; an empty field stays as it was. Raises BadInput."""
-    typed = {name: form.get(name, "").strip()[:LONGEST] for name in CHANGEABLE}
+    typed = {name: form.get(name, "").strip() for name in CHANGEABLE}
+    if any(len(text) > LONGEST for text in typed.values()):  # cut, it would be another one than was asked for
+        raise BadInput(f"A limit has at most {LONGEST} characters. Nothing was asked for.")
     given = {name: text for name, text in typed.items() if text}
     if given.get("walltime", ":").isdecimal():  # seconds, to a script; a person on a phone means hours
         raise BadInput(_TIME)

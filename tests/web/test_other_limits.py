@@ -63,6 +63,7 @@ def test_what_was_typed_waits_with_the_tap_and_is_told(
         ({"partition": "a b; rm -rf /"}, "partition"),
         ({"partition": "<script>"}, "partition"),
         ({"walltime": "8:00\n#SBATCH"}, "hours and minutes"),
+        ({"partition": ",".join(["wide", "long"] * 11)}, "at most 100 characters"),
     ],
 )
 def test_what_cannot_be_is_a_sentence_and_stays_typed(
