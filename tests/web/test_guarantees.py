@@ -227,13 +227,17 @@ class Guarantees(RuleBasedStateMachine):
 
     @invariant()
     def what_waits_is_seen(self) -> None:
-        seen = {
-            action.uuid
-            for action in action_queries.last_actions([job.id for job in self.world.jobs()]).values()
-        }
+        """In the list; of two that wait for one job the row tells the later one, and the page of the job both."""
+        jobs = {job.id: job for job in self.world.jobs()}
+        rows = action_queries.last_actions(list(jobs))
+        seen = {action.uuid for action in rows.values()}
         seen |= {action.uuid for action in action_queries.submissions(since=0.0)}
         waiting = [action for action in self.world.actions() if action.state in actions.OPEN]
-        assert {action.uuid for action in waiting[-5:]} <= seen
+        for action in waiting[-5:]:
+            if action.uuid not in seen:
+                told = rows[action.job_id or 0]
+                assert (told.state in actions.OPEN, told.id > action.id) == (True, True)
+                assert action.uuid in {each.uuid for each in action_queries.actions(jobs[told.job_id or 0])}
         db.session.remove()
 
     # ---- and once all is calm ----
