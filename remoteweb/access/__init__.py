@@ -18,6 +18,7 @@ OPEN = frozenset(
     {
         "static",
         "healthz",
+        "readyz",
         "access.enter",
         "access.sign_in",
         "access.with_password",

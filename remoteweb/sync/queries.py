@@ -8,7 +8,7 @@ from flask import current_app
 from sqlalchemy import BindParameter
 
 from remotejobs import gate
-from remoteweb import kept, leases, viewer
+from remoteweb import kept, leases, trouble, viewer
 from remoteweb.database import db
 from remoteweb.models import Server, Source, SyncRun
 from remoteweb.untrusted import line
@@ -194,6 +194,15 @@ def _state(
     if now - confirmed_at > MISSED * _interval(server):
         return "late", "Not synced for a while. Is the sync worker running?"
     return "ok", sentence
+
+
+def is_left_alone(server: Server, now: float) -> bool:
+    """Nobody has tried it for several intervals, though nothing was in the way: no worker is at work."""
+    if server.needs_person or server.asks or server.last_try_at is None:
+        return False
+    is_back_off = server.not_before <= now + trouble.LONGEST_WAIT  # else by a clock that was set back
+    since = max(server.last_try_at, server.not_before if is_back_off else 0.0)
+    return since + MISSED * _interval(server) < now
 
 
 def _interval(server: Server) -> float:

@@ -9,6 +9,7 @@ RULES: dict[str, frozenset[str]] = {
     for name, words in {
         "static": "open",
         "healthz": "open",
+        "readyz": "open",
         "access.enter": "open",
         "access.sign_in": "open",
         "access.with_password": "open",

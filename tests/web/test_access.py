@@ -46,6 +46,7 @@ def test_every_route_but_the_open_ones_is_closed_to_a_stranger(app: Flask, anony
         "access.with_passkey",
         "access.with_password",
         "healthz",
+        "readyz",
         "static",
     ]
     assert tried

@@ -10,6 +10,7 @@ from web.visiting import World, world
 WITHOUT_A_LINK = {
     *(
         "healthz",
+        "readyz",
         "access.enter",
         "access.invited",
         "access.accept",
