@@ -26,6 +26,7 @@ def register(app: Flask) -> None:
     from remoteweb import user_commands
     from remoteweb.audit_command import show_audit
     from remoteweb.database_commands import backup, migrate
+    from remoteweb.host_key_commands import host_keys
     from remoteweb.key_commands import keys
     from remoteweb.list_commands import list_jobs, list_sources
     from remoteweb.update_command import update_database
@@ -43,6 +44,7 @@ def register(app: Flask) -> None:
         sync_worker,
         show_audit,
         keys,
+        host_keys,
         *user_commands.COMMANDS,
     ):
         app.cli.add_command(command)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from remotejobs.errors import BadInput, RemoteJobsError
 from remotejobs.hostkeys import HostKey as ShownKey
+from remoteweb import audit
 from remoteweb.accounts import Account, HostKey
 from remoteweb.database import begin_writing, db
 
@@ -90,9 +91,16 @@ def accept(owner_id: int, line: str, by: str, *, besides: bool = False) -> KeyLi
     return found
 
 
-def remove(key_id: int, owner_id: int) -> KeyLine | None:
-    """Its server is not trusted any more, until somebody accepts its key again. In the caller's transaction."""
+def remove(key_id: int, owner_id: int, how: str = "") -> KeyLine | None:
+    """Its server is not trusted any more, until somebody accepts its key again. In the caller's transaction.
+
+    None: it is not there any more, or somebody else's.
+    """
     begin_writing()
     gone = db.delete(HostKey).where(HostKey.id == key_id, HostKey.owner_id == owner_id)
     row = db.session.execute(gone.returning(HostKey.name, HostKey.type, HostKey.key)).first()
-    return KeyLine(*row) if row else None
+    if row is None:
+        return None
+    key = KeyLine(*row)
+    audit.note("removed a host key", f"{key.name} {key.type} {key.fingerprint}", how)
+    return key

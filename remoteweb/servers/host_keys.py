@@ -3,7 +3,7 @@
 from flask import abort, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from remoteweb import audit, hostkeys, viewer
+from remoteweb import hostkeys, viewer
 from remoteweb.database import db
 from remoteweb.servers import bp
 
@@ -18,7 +18,6 @@ def host_keys() -> str:
 @bp.post("/host-keys/<int(max=2147483647):key_id>/remove")
 def remove_host_key(key_id: int) -> Response:
     key = hostkeys.remove(key_id, viewer.current().owner_id) or abort(404)
-    audit.note("removed a host key", f"{key.name} {key.type} {key.fingerprint}")
     db.session.commit()
     flash(f"The key of {key.name} is not accepted any more. The next login there asks about it again.")
     return redirect(url_for("servers.host_keys"), 303)
