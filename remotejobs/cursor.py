@@ -14,6 +14,7 @@ import msgspec
 
 BUCKETS = frozenset("0123456789abcdef")  # the first hex digit of a key
 SUM = r"[0-9]{1,20}-[0-9]{1,20}"
+NOTHING_LIVE = "0-0"  # the checksum of a list without a name
 _SUM = re.compile(SUM + r"\Z", re.ASCII)
 _BATCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}\Z", re.ASCII)
 
@@ -55,9 +56,9 @@ class Cursor:
         return msgspec.json.encode({**members, "skipped": self.skipped}).decode()
 
     def fields(self) -> tuple[str, str, str]:
-        """As the request carries it."""
+        """As the request carries it: in the order of a sorted list of files, so that equal ones are seen at a glance."""
         buckets = ",".join(f"{bucket}:{value}" for bucket, value in sorted(self.buckets.items()))
-        return self.total or "-", buckets or "-", ",".join(self.sealed) or "-"
+        return self.total or "-", buckets or "-", ",".join(sorted(self.sealed)) or "-"
 
     def with_bucket(self, bucket: str, value: str) -> Self:
         """`value` "" for a bucket that did not arrive whole: it will be asked for again."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from remotejobs.answer import Answer
-from remotejobs.cursor import Cursor
+from remotejobs.cursor import NOTHING_LIVE, Cursor
 from remotejobs.errors import BadInput
 from remotejobs.program import PROTOCOL, command
 from remotejobs.reader import read_answer
@@ -135,6 +135,7 @@ def _needs(request: Request) -> dict[str, bool]:
         "asks": bool(request.questions),
         "whole": any(source.whole for source in request.sources),
         "cleans": bool(request.cleanings),
+        "quiet": all(cursor.total == NOTHING_LIVE for cursor in request_cursors(request).values()),
     }
 
 

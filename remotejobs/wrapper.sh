@@ -43,13 +43,13 @@ remotejobs_pass() {
   fi
 }
 
-# `&` and `wait`: a shell runs its traps only after a foreground child has ended.
+# With & and wait: a shell runs its traps only after a foreground child has ended.
 remotejobs_go() {
   [ -z "$remotejobs_stop" ] && [ ! -e "$remotejobs_run/.told" ] || exit 143
   remotejobs_command &
   remotejobs_child=$!
   remotejobs_status=
-  # A trap ends `wait` early, with a status of its own: only a wait that no signal disturbed tells the program's.
+  # A trap ends wait early, with a status of its own: only a wait that no signal disturbed tells the program's.
   while :; do
     remotejobs_got=
     wait "$remotejobs_child"; remotejobs_last=$?

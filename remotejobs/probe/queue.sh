@@ -1,5 +1,16 @@
 # queue.sh: asking the schedulers, and keeping what their complete answers prove.
 
+# bounded SECONDS COMMAND: a stand-in where coreutils' timeout is missing.
+bounded() {
+  _limit=$1; shift
+  "$@" & _pid=$!
+  ( sleep "$_limit"; kill "$_pid" 2>/dev/null ) >/dev/null 2>&1 & _watch=$!
+  wait "$_pid"; _status=$?
+  kill "$_watch" 2>/dev/null
+  return "$_status"
+}
+if command -v timeout >/dev/null 2>&1; then BOUND='timeout 20'; else BOUND='bounded 20'; fi
+
 # ---- schedulers ----
 # A bare sh often has no scheduler in its PATH: the user's login shell has. Its answer is kept per host (0.1 s and more).
 here() {
@@ -82,4 +93,30 @@ each_app() {
   for _app in $(printf '%s\n' "$1" | cut -f 1 | sort -u); do
     enter "$_app" && printf '%s\n' "$1" | awk -F "$TAB" -v app="$_app" '$1 == app' | cut -f 2- | put_facts
   done
+}
+
+# queues: each scheduler that has an open job of ours here, or a job to cancel, is asked once.
+queues() {
+  for _kind in $KINDS; do
+    has_open "$_kind" || { [ -n "$cancels" ] && here "$_kind"; } || continue
+    ask "$_kind"
+    keep "$_kind"
+    eval "answer_$_kind=\$answer asked_$_kind=\$asked cluster_$_kind=\$cluster"
+  done
+}
+
+has_open() { case $NL$open in *"$NL$1 "*) ;; *) return 1 ;; esac; }
+
+# further_parts: what the request wants beyond the records, and what their open jobs need, in this order.
+further_parts() {
+  [ -z "$cancels" ] || cancel_targets
+  [ -z "$cleanings" ] || seal_targets
+  queues
+  [ -z "$cancels" ] || { cancels; say closed cancels 0; }
+  [ -z "$submissions" ] || { all_submissions; say closed submissions 0; }
+  [ -z "$questions" ] || answers
+  [ -z "$cleanings" ] || cleanings
+  [ -z "$acted" ] || prove
+  [ -z "$cancelled_facts" ] || each_app "$cancelled_facts"
+  [ -z "$acted$cancelled_facts" ] || look_again
 }

@@ -1,5 +1,6 @@
 # registry.sh, first of what reads: the program at the other end of an exchange. POSIX sh and awk; nothing is installed, nothing is executed that
-# arrives as data. The schedulers' .sh files stand before this text, $remotejobs_wrapper and $KINDS are set above it.
+# arrives as data. $KINDS is set above this text. With records.sh, request.sh and main.sh it answers where nothing is new; the other
+# parts, with the schedulers' .sh files and $remotejobs_wrapper, wait in $rest for `more` (those of a gate stand before this text).
 #
 # Request (standard input, fields parted by one tab, "-" for nothing; `end` proves that it came whole):
 #   remotejobs 1 WORD BUDGET | source APP TOTAL BUCKETS SEALED [whole] | cancel UUID APP KEY SENT |
@@ -21,13 +22,15 @@ TAB='	' NL='
 [ -r /proc/sys/kernel/ostype ] && read -r SYSTEM </proc/sys/kernel/ostype && [ -n "$SYSTEM" ] || SYSTEM=$(uname -s)
 HOST=${HOST%%.*}
 
-# tell_time: reads the clock, by a process, and says it; once. Where nothing lives and nothing is to be done, nobody needs it.
+# tell_time: reads the clock and tells it; once. Where nothing lives and nothing is to be done, nobody needs it. Some shells have a
+# clock, which takes no other value; that of the others is a process.
 tell_time() {
   [ -z "$NOW" ] || return 0
-  NOW=$(date +%s)
+  EPOCHSECONDS=
+  NOW=${EPOCHSECONDS:-$(date +%s)}
   { read -r UP _rest </proc/uptime; } 2>/dev/null
   UP=${UP%.*}
-  say clock "$NOW"
+  note clock "$NOW"
 }
 
 # look_at_clock: sets $now. What has passed since the clock was read stands in a file.
@@ -38,18 +41,24 @@ look_at_clock() {
 # has_time: whether the budget of this exchange is not used up.
 has_time() { look_at_clock; [ $((now - NOW)) -lt "$BUDGET" ]; }
 
-say() { printf '%s %s\n' "$WORD" "$*"; }
+# say: a line of the answer, after what was noted. note: a line that goes out with the next one that is said, since each writing is
+# a packet of its own on its way; never in a subshell.
+noted=
+say() { printf '%s%s %s\n' "$noted" "$WORD" "$*"; noted=; }
+note() { noted="$noted$WORD $*$NL"; }
 
-# Bounded CPU-less stand-in where coreutils' timeout is missing.
-bounded() {
-  _limit=$1; shift
-  "$@" & _pid=$!
-  ( sleep "$_limit"; kill "$_pid" 2>/dev/null ) >/dev/null 2>&1 & _watch=$!
-  wait "$_pid"; _status=$?
-  kill "$_watch" 2>/dev/null
-  return "$_status"
+# more: the rest of this program, which a sync that finds nothing new does without; its last line says that it came whole. After it
+# nothing is noted any more that a subshell could say once again.
+more() {
+  [ -z "$noted" ] || printf '%s' "$noted"
+  noted=
+  [ -z "$entire" ] || return 0
+  case $rest in
+    *"$parted"*) IFS=$parted; set -- $rest; IFS=$NL; rest="$*"; unset IFS; eval "$rest" ;;
+    *) eval "$(printf '%s' "$rest" | base64 -d | gzip -dc)" ;;
+  esac
+  [ -n "$entire" ] || exit 70
 }
-if command -v timeout >/dev/null 2>&1; then BOUND='timeout 20'; else BOUND='bounded 20'; fi
 
 # ---- the words of the request are checked here: Python's own check is not this program's defence ----
 is_app() { case $1 in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._-]*) return 1 ;; esac; [ ${#1} -le 64 ]; }
@@ -91,21 +100,3 @@ enter() {
   if [ -r . ] && [ ! -f version ]; then trouble='foreign'; else trouble='closed'; fi
   return 2
 }
-
-# ---- facts ----
-# put_facts: lines "NAME<tab>word=value<tab>..."; a file each, checked, then linked to its name. Three processes for any number.
-put_facts() {
-  [ -d actions ] && mkdir "actions/facts.$WORD" 2>/dev/null || return 1
-  awk -F "$TAB" -v into="actions/facts.$WORD/" '{
-    file = into $1
-    for (i = 2; i <= NF; i++) print $i > file
-    print "end" > file; close(file)
-    last = ""; while ((getline line < file) > 0) last = line; close(file)
-    if (last == "end") print file
-  }' 2>/dev/null | xargs sh -c 'ln "$@" facts/ 2>/dev/null' sh
-  rm -rf "actions/facts.$WORD"
-}
-
-# take FILE NAME: FILE becomes NAME if no NAME is there yet; 0 when NAME now has this very content. `ln` and `mkdir` are not
-# believed (a repeated NFS call reports failure after success); what can be read back is.
-take() { ln "$1" "$2" 2>/dev/null; cmp -s "$1" "$2"; }

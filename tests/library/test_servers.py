@@ -15,6 +15,7 @@ from library.machines import Elsewhere, Machine, over_ssh, until
 from library.registries import APP, Folder, key_of, listing
 
 from remotejobs import ActionRefused, ActionUnknown, BadInput, RemoteJobsError, ServerProblem
+from remotejobs.cursor import NOTHING_LIVE, Cursor
 from remotejobs.errors import AnswerBroken
 from remotejobs.exchange import Request, SourceRequest, exchange
 
@@ -24,11 +25,20 @@ def submit(jobs: Any, command: str = "true") -> str:
 
 
 def works(machine: Machine) -> None:
-    """A job can be submitted, seen, and seen to end."""
+    """A job can be submitted, seen, and seen to end, also by one who knows of no job there."""
     jobs = machine.submitter()
     jobid = submit(jobs, "exit 5")
     assert until(jobs, jobid, lambda state: state["ended"])["exit_code"] == 5
     assert jobs.settings.list_keys() == [jobid]
+    assert unexpected(machine.shell) == {jobid}
+
+
+def unexpected(shell: Any) -> set[str]:
+    """The jobs that come where nothing was live, so that nothing new was expected."""
+    answer = exchange(shell, Request([SourceRequest(APP, str(Cursor(NOTHING_LIVE)))]))
+    found = {str(record.key) for chunk in answer.sources[APP].chunks() for record in chunk.records}
+    answer.close()
+    return found
 
 
 class Changed:
@@ -62,6 +72,16 @@ def test_any_sh_will_do(server: Machine, sh: str) -> None:
     need(sh, sh.split()[0])
     changed = Changed(server.shell, lambda command: command.replace("exec /bin/sh", f"exec {sh}", 1))
     works(Machine(changed, server.home, "process"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tool", ["base64 -d", "gzip -dc"])
+def test_a_program_that_did_not_come_whole_says_nothing(server: Machine, tool: str) -> None:
+    """Nothing new was expected, and what tells it cannot be unpacked."""
+    jobid = submit(server.submitter())
+    broken = Changed(server.shell, lambda command: command.replace(tool, "false", 1))
+    with pytest.raises(AnswerBroken, match="was cut"):
+        unexpected(broken)
+    assert unexpected(server.shell) == {jobid}
 
 
 @pytest.mark.parametrize("tool", ["mawk", "gawk", "busybox"])
