@@ -8,22 +8,15 @@ from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page
 from web import rows
 from web.browsed import browsed
+from web.made_once import app, migrated
 
-from remoteweb import access, create_app
+from remoteweb import access
 from remoteweb.database import db
 from remoteweb.models import Job, Source
-from remoteweb.upgrade import upgrade_database
+
+__all__ = ["app", "migrated"]
 
 WATCH_CSP = "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
-
-
-@pytest.fixture
-def app(home: object) -> Iterator[Flask]:
-    app = create_app({"TESTING": True})
-    upgrade_database(app)
-    yield app
-    with app.app_context():
-        db.engine.dispose()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cluster.sshd import Account, Sshd
 from flask import Flask
 from flask.testing import FlaskClient
 from web import people
-from web.conftest import on_postgresql
+from web.made_once import on_postgresql
 from web.syncing import eventually
 from werkzeug.test import TestResponse
 

@@ -40,6 +40,7 @@ def test_every_command_has_help(app: Flask, command: str) -> None:
     assert answer.exit_code == 0 and len(answer.output.splitlines()[2].strip()) > 20
 
 
+@pytest.mark.usefixtures("empty_database")
 def test_remoteweb_is_the_same_group_in_any_folder(tmp_path: Path) -> None:
     (tmp_path / "wsgi.py").write_text("raise SystemExit('another program')")
     (tmp_path / ".env").write_text("REMOTEWEB_SECRET_KEY=short")

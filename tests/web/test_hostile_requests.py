@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from web.conftest import on_postgresql
+from web.made_once import on_postgresql
 from web.requests_of_all_kinds import ASKED, FIELDS, Asked, options_of, path_of
 from web.signing_in import quick_hashes
 from web.visiting import World, world

@@ -14,7 +14,7 @@ from cluster.sshd import Account, Sshd
 from flask import Flask
 from known_secrets import known
 from web import people
-from web.conftest import FILE, on_postgresql
+from web.made_once import FILE, on_postgresql
 from web.syncing import APP
 from web.terminals import ROOT, environment, run
 

@@ -36,6 +36,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[int], Served]]:
         one.end()
 
 
+@pytest.mark.usefixtures("empty_database")
 def test_it_prints_one_block_and_the_link_lets_a_browser_in_once(
     serve: Callable[[int], Served], home: Path
 ) -> None:

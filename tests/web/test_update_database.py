@@ -65,6 +65,7 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.usefixtures("empty_database")
 def test_without_arguments_it_syncs_this_machine(home: Path) -> None:
     submit("exit 0", name="first")
     ended = run("update-database")
@@ -101,6 +102,7 @@ def job_count() -> int:
     return db.session.scalar(db.select(db.func.count()).select_from(Job)) or 0
 
 
+@pytest.mark.usefixtures("empty_database")
 @pytest.mark.sqlite
 def test_flask_has_the_same_command(home: Path) -> None:
     import subprocess

@@ -21,7 +21,7 @@ PUBLIC = "jobs.example.org"
 
 
 @pytest.fixture
-def apart(tmp_path: Path) -> Iterator[ServedApart]:
+def apart(empty_database: None, tmp_path: Path) -> Iterator[ServedApart]:
     served = ServedApart(tmp_path, free_port())
     yield served
     served.end()
