@@ -1,7 +1,9 @@
 """The logins that a sync worker carries out: it takes them, listens for what is typed, and says that it is there."""
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
@@ -84,11 +86,26 @@ class Logins:
             finally:
                 self._under_way.pop(login_id, None)
 
-    def stop(self) -> None:
-        """What waits for a person ends with this worker; the page says so."""
+    def stop(self, seconds: float) -> None:
+        """What waits for a server or a person ends with this worker, and its page says so; what has been sent is read to its
+        end, if that takes no longer than `seconds`.
+        """
+        until = time.monotonic() + seconds
         self._listener.stop()
+        with self._noting_the_end():
+            left = logins.leave(self._kept.holder)
+            for one in list(self._under_way.values()):
+                if one.login_id in left or not one.is_taken:
+                    one.end()
+        for thread, _ in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        with self._noting_the_end():
+            self._kept.close()
+
+    @contextlib.contextmanager
+    def _noting_the_end(self) -> Iterator[None]:
         with self._app.app_context():
             try:
-                self._kept.close()
+                yield
             except DBAPIError as error:  # its rows name this worker, so whoever looks sees that it is gone
-                self._app.logger.warning("The end of the kept connections was not noted: %s", error.orig)
+                self._app.logger.warning("The end of a sync worker was not noted: %s", error.orig)

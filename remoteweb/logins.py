@@ -19,6 +19,7 @@ from remoteweb.ways import (
     HOST_KEY,
     OPEN,
     OWN_KEY,
+    SYNCING,
     WAITING,
     WITH_A_WORKER,
     Login,
@@ -230,6 +231,20 @@ def held_by(holder: str) -> set[int]:
     """Those that are this worker's, and are still wanted."""
     query = db.select(Login.id).where(Login.holder == holder, Login.state.in_(WITH_A_WORKER))
     return set(db.session.scalars(query))
+
+
+def leave(holder: str) -> set[int]:
+    """By a worker that ends: its own go no further, but for those that were sent their command. A transaction of its own."""
+    begin_writing()
+    now = time.time()
+    mine = db.update(Login).where(
+        Login.holder == holder, Login.state.in_(WITH_A_WORKER), Login.state != SYNCING
+    )
+    values = {"state": FAILED, "changed_at": now, "ended_at": now, "sentence": _ABANDONED, "key_line": ""}
+    left = set(db.session.scalars(mine.values(**values).returning(Login.id)))
+    db.session.execute(db.delete(Question).where(Question.login_id.in_(left)))
+    db.session.commit()
+    return left
 
 
 def beat(holder: str) -> None:

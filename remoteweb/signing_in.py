@@ -62,7 +62,7 @@ class SigningIn:
         self.is_taken = self.is_over = False
 
     def run(self) -> None:
-        if not logins.take(self.login_id, self.holder):
+        if self.is_over or not logins.take(self.login_id, self.holder):
             return
         self.is_taken = True
         login = db.session.get_one(Login, self.login_id)

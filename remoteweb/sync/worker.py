@@ -74,7 +74,7 @@ class Worker(threading.Thread):
         for thread in [self, *self._syncing.values()]:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
-        self._logins.stop()
+        self._logins.stop(max(0.0, until - time.monotonic()))
 
     def _look_around(self) -> None:
         self._syncing = {

@@ -497,3 +497,22 @@ def test_a_login_that_nobody_wants_any_more_hangs_up(app: Flask, worker: Worker,
     with app.app_context():
         assert [login.sentence for login in db.session.scalars(db.select(Login))] == ["Given up."]
         assert db.session.scalars(db.select(Server)).all() == []
+
+
+@pytest.mark.parametrize("waits_for", ["the server", "the person"])
+def test_a_login_under_way_ends_with_its_worker_and_its_page_says_so(
+    app: Flask, sshd: Sshd, account: Account, worker: Worker, phone: Phone, known: None, waits_for: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        if waits_for == "the server":
+            phone.add(f"me@127.0.0.1:{silent.getsockname()[1]}")
+            phone.sees("Connecting")
+        else:
+            phone.add(at(sshd, account))
+            phone.sees("Waits for your password")
+        threads = [thread for thread, _ in worker._logins._threads]
+        worker.stop()
+        assert threads and not any(thread.is_alive() for thread in threads)
+        assert "The sync worker that carried it out is gone" in phone.client.get(phone.address).text
+    with app.app_context():
+        assert db.session.scalars(db.select(Question)).all() == []
