@@ -112,6 +112,7 @@ further_parts() {
   [ -z "$cancels" ] || cancel_targets
   [ -z "$cleanings" ] || seal_targets
   queues
+  [ -z "$earlier" ] || end_earlier
   [ -z "$cancels" ] || { cancels; say closed cancels 0; }
   [ -z "$submissions" ] || { all_submissions; say closed submissions 0; }
   [ -z "$questions" ] || answers
@@ -119,4 +120,31 @@ further_parts() {
   [ -z "$acted" ] || prove
   [ -z "$cancelled_facts" ] || each_app "$cancelled_facts"
   [ -z "$acted$cancelled_facts" ] || look_again
+}
+
+# ---- what was handed over anew, since for five minutes nobody saw it (submit.sh) ----
+# end_earlier: it waits held, if it comes after all, under a name that only its action has. Once the action is over nobody else
+# asks for it; it cannot have run, and is taken out of the queue. A note of that is of one job, and of no use after a week.
+end_earlier() {
+  IFS=$NL
+  for _source in $seen; do
+    unset IFS
+    enter "${_source%% *}" || { IFS=$NL; continue; }
+    set +f; set -- actions/earlier.*; set -f
+    for _note do
+      [ -f "$_note" ] && [ ! -h "$_note" ] && read -r _uuid _kind _place _name _since <"$_note" || continue
+      case $_since in '' | *[!0-9]*) continue ;; esac
+      if [ $((NOW - _since)) -gt 604800 ]; then rm -f "$_note" 2>/dev/null; continue; fi
+      is_over "$_uuid" && is_kind "$_kind" && here "$_kind" && [ "$("${_kind}_cluster" 2>/dev/null)" = "$_place" ] || continue
+      "${_kind}_end_earlier" "$_name" "$_mine" && rm -f "$_note" 2>/dev/null
+    done
+    IFS=$NL
+  done
+  unset IFS
+}
+
+# is_over UUID: this submission has released its job: $_mine.
+is_over() {
+  is_uuid "$1" && [ -f "actions/$1/released" ] && [ ! -h "actions/$1/released" ] && read -r _mine <"actions/$1/released" &&
+    case $_mine in '' | *[!A-Za-z0-9._-]*) false ;; esac
 }

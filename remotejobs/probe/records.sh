@@ -47,3 +47,9 @@ still_open() {
   case $names in *.*) more; _open=$(open_jobs "$1") ;; *) return 0 ;; esac
   case $_open in *'~') _open=${_open%'~'} ;; *) _open= trouble='closed'; return 1 ;; esac
 }
+
+# look_for_earlier: $earlier where a job may still come that was handed over a second time (queue.sh).
+look_for_earlier() {
+  set +f; set -- actions/earlier.*; set -f
+  [ ! -e "$1" ] || { tell_time; earlier=yes; }
+}

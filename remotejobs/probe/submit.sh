@@ -172,7 +172,7 @@ submit_held() {
   if [ ! -e "$act/released" ]; then
     "${kind}_release" "$id" "$(member name)" >/dev/null 2>&1 || { code=not-released; return; }
     # Not `:`, which ends the whole shell where the file cannot be made.
-    printf '' >"$act/released"
+    printf '%s\n' "$id" >"$act/released"
   fi 2>/dev/null
   state=done code=submitted acted=yes
 }
@@ -185,6 +185,7 @@ hand_over() {
   # It was taken once already, and is only not to be seen (a plugin may rename jobs): never a second one.
   [ ! -s "$act/taken" ] || { code=not-seen-yet; return 1; }
   code=full
+  [ "$_turn" = 0 ] || note_earlier || return 1
   unsettle || return 1
   [ "$_whose" = "$WORD" ] || { code=unsettled; return 1; }  # another try of this action is handing it over now
   printf '' >"$act/taken" && printf '' >"$act/said.$WORD" && cd "runs/$key" || return 1
@@ -206,6 +207,14 @@ hand_over() {
   _found=$("${kind}_find" "$held" 2>/dev/null)
   [ -n "$_found" ]
 } 2>/dev/null
+
+# note_earlier: the one of the last turn may come after all, once this action is over: whoever looks at the queue then ends it.
+note_earlier() {
+  put "$act/new.$WORD" "$uuid $kind $place $held $_since$NL" && take "$act/new.$WORD" "actions/earlier.$uuid.$_turn" || [ -s "actions/earlier.$uuid.$_turn" ]
+  _noted=$?
+  rm -f "$act/new.$WORD"
+  return $_noted
+}
 
 # last_turn: how often it may have been handed over ($_turn), and when and by whom last. 1: that cannot be read.
 last_turn() {

@@ -206,10 +206,19 @@ slurm_live() {
 # asked about each that does not.
 slurm_all_live() { case $answer in *'accounting unasked') ;; *) return 1 ;; esac; }
 
-# ---- acting: sent along only where something is to be done ----
 # A name that Slurm's lists of names take for one name.
 slurm_name() { case $1 in '' | *[!A-Za-z0-9._+-]*) return 1 ;; esac; }
 
+# slurm_end_earlier NAME ID: one that waits under that name, and is not ID, is cancelled. 1: none was.
+slurm_end_earlier() (
+  slurm_name "$1" || return 1
+  _id=$(slurm_squeue --name="$1" | awk -v mine="$2" "$slurm_columns"' cut_row() && state == "PENDING" && id != mine { print id; exit }')
+  [ -n "$_id" ] || return 1
+  slurm_clean
+  $BOUND scancel --state=PENDING --name="$1" "$_id" </dev/null >/dev/null 2>&1
+)
+
+# ---- acting: sent along only where something is to be done ----
 # slurm_find NAME: "ID SUBMITTED listed" of the queue's, else "ID SUBMITTED" of accounting's, by exact name. With a list of states, sacct shows what was cancelled while held, which it else omits.
 # Of this user's jobs alone: another could give a job of theirs this name. What accounting keeps under a wrong user is
 # missed; a job that is looked for by name was never released, so that it cannot have run, and none runs twice.

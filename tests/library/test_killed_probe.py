@@ -1,7 +1,7 @@
 """The program on the server is killed at any of its steps: the same action again settles it, and does nothing twice."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,6 +162,12 @@ def slurm_scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         yield scene
 
 
+def token_name(token: str) -> str:
+    """Under which a job of that action waits held."""
+    letters = token.replace("-", "").translate(str.maketrans("0123456789abcdef", "abcdefghijklmnop"))
+    return f"sh.{letters[:10]}"
+
+
 def calls(scene: Scene) -> int:
     return len((scene.steps.folder / "calls").read_text().splitlines())
 
@@ -256,10 +262,84 @@ def test_a_held_twin_of_an_overlapping_try_is_cancelled_by_the_next_one(slurm_sc
     with pytest.raises(AnswerBroken):
         act(slurm_scene.jobs)
     slurm_scene.steps.disarm()
-    letters = token.replace("-", "").translate(str.maketrans("0123456789abcdef", "abcdefghijklmnop"))[:10]
-    name = f"sh.{letters}"
-    twin = f"sbatch --hold --job-name={name} --output=/dev/null --wrap 'touch ~/twin-ran'"
+    twin = f"sbatch --hold --job-name={token_name(token)} --output=/dev/null --wrap 'touch ~/twin-ran'"
     assert slurm_scene.machine.shell.run(twin).status == 0
     act(slurm_scene.jobs)
     is_so()
     assert slurm_scene.waiting() == []
+
+
+# ---- a job that is shown only after it was handed over again ----
+
+# Slurm takes the first one and says "timed out"; its commands do not list it, for as long as its id stands in "hidden".
+TAKES_THE_FIRST_UNSEEN = """\
+echo called >>"$steps/calls"
+[ "$(wc -l <"$steps/calls")" = 1 ] || exec "$real" "$@"
+"$real" "$@" >"$steps/hidden"
+echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+exit 1"""
+HIDES_THE_FIRST = '[ -e "$steps/hidden" ] || exec "$real" "$@"\n"$real" "$@" | grep -v "^$(cat "$steps/hidden")[ |]"; exit 0'
+
+
+def handed_over_twice(scene: Scene) -> tuple[Path, Callable[[], None], str]:
+    """The file that hides the first job, the look at what became of the action, and the name of the hidden one."""
+    token = new_token()
+    act, is_so = submission(scene, token)
+    scene.steps.stand_in("sbatch", TAKES_THE_FIRST_UNSEEN)
+    for name in ("squeue", "sacct"):
+        scene.steps.stand_in(name, HIDES_THE_FIRST)
+    with pytest.raises(ActionUnknown):
+        act(scene.jobs)
+    scene.wait_over(token)
+    act(scene.jobs)
+    assert calls(scene) == 2
+    return scene.steps.folder / "hidden", is_so, token_name(token)
+
+
+def test_a_job_that_shows_after_it_was_handed_over_again_does_not_wait_held_for_ever(
+    slurm_scene: Scene,
+) -> None:
+    hidden, is_so, name = handed_over_twice(slurm_scene)
+    is_so()
+    assert slurm_scene.waiting() == [name]
+    hidden.unlink()
+    slurm_scene.jobs.settings.list_keys()  # whatever looks there
+    assert slurm_scene.waiting() == []
+    is_so()
+    assert notes(slurm_scene) == [], "it is looked for no more"
+
+
+# A site that lets nobody rename a job, and a job that goes on waiting though it was released.
+LEAVES_IT_WAITING = """case $1 in update) echo "scontrol: error: Access/permission denied" >&2; exit 1 ;; release) exit 0 ;; esac
+exec "$real" "$@\""""
+
+
+def notes(scene: Scene) -> list[Path]:
+    return list((scene.machine.registry() / "actions").glob("earlier.*"))
+
+
+def test_only_the_one_that_came_late_is_taken_out_of_the_queue(slurm_scene: Scene) -> None:
+    slurm_scene.steps.stand_in("scontrol", LEAVES_IT_WAITING)
+    hidden, is_so, name = handed_over_twice(slurm_scene)
+    assert slurm_scene.waiting() == [name, name]
+    slurm_scene.jobs.settings.list_keys()
+    assert (slurm_scene.waiting(), len(notes(slurm_scene))) == ([name, name], 1), "it is not seen yet"
+    hidden.unlink()
+    slurm_scene.jobs.settings.list_keys()
+    assert slurm_scene.waiting() == [name]
+    slurm_scene.jobs.settings.list_keys()
+    assert slurm_scene.waiting() == [name]
+    slurm_scene.steps.no_stand_in("scontrol")
+    slurm_scene.machine.shell.run(f"scontrol release $(squeue -h -u $(id -u) -n {name} -o %i)")
+    is_so()
+
+
+def test_a_note_of_an_earlier_one_is_of_no_use_after_a_week(slurm_scene: Scene) -> None:
+    hidden, is_so, name = handed_over_twice(slurm_scene)
+    is_so()
+    (note,) = notes(slurm_scene)
+    words = note.read_text().split()
+    note.write_text(" ".join([*words[:-1], str(int(words[-1]) - 8 * 86400)]) + "\n")
+    hidden.unlink()
+    slurm_scene.jobs.settings.list_keys()
+    assert (slurm_scene.waiting(), notes(slurm_scene)) == ([name], [])

@@ -40,8 +40,10 @@ sbatch)
   if [ -e "$T/timeout" ]; then rm "$T/timeout"; echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1; fi
   echo "$id" ;;
 scancel)
+  only=
   for id; do
-    [ -f "$T/$id" ] && . "$T/$id" || continue
+    case $id in --name=*) only=${id#*=} ;; esac
+    [ -f "$T/$id" ] && . "$T/$id" && [ "${only:-$name}" = "$name" ] || continue
     case $state in PENDING | RUNNING) state=CANCELLED end=$(date +%s) reason=None; keep ;; esac
   done ;;
 scontrol)

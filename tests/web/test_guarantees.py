@@ -191,6 +191,10 @@ class Guarantees(RuleBasedStateMachine):
     def queue_shows_all(self) -> None:
         self.world.slurm.shows_all()
 
+    @rule()
+    def five_minutes_pass(self) -> None:
+        self.world.forget_time_outs()
+
     # ---- what is promised at any time ----
 
     def note(self) -> None:
@@ -264,6 +268,9 @@ class Guarantees(RuleBasedStateMachine):
         assert set(truth) <= set(jobs), "every job of the server is known"
         for key, states in truth.items():
             assert jobs[key].state in states, f"{key} is {states}"
+        if not self.model.is_restored and not self.model.is_week_over:  # else nobody asks for what was begun
+            kept = [job.id for job in self.world.slurm.jobs() if job.state == "PENDING" and not job.releases]
+            assert kept == [], "nothing waits held for ever"
         for check in (self.no_state_is_made_up, self.nothing_is_done_twice, self.what_has_ended_stays_ended):
             check()
 
