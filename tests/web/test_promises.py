@@ -28,6 +28,7 @@ PAGES = (
     "remoteweb.sync",
     "remoteweb.access",
     "remoteweb.audit_page",
+    "remoteweb.health",
     "remoteweb.rights",
 )
 COMMANDS = (
@@ -45,6 +46,7 @@ COMMANDS = (
     "remoteweb.web",
     "remoteweb.database_commands",
     "remoteweb.key_commands",
+    "remoteweb.host_key_commands",
 )
 WORKER = "remoteweb.sync.worker"
 WEB = (
