@@ -320,6 +320,35 @@ def test_a_link_lets_in_through_the_proxy_and_the_audit_log_knows_from_where(
     assert PHONE in {row["address"] for row in rows} <= {PHONE, ""}
 
 
+@pytest.mark.parametrize(
+    ("size", "length_is_told", "statuses"),
+    [
+        (256_000, True, {"303"}),
+        # The pages refuse it and hang up; whether the proxy has their word by then, or its own, or none, is chance.
+        (256_000, False, {"411", "502"}),  # they want a length
+        (256_001, True, {"413", "502"}),
+        (20_000_000, True, {"413", "502"}),
+    ],
+)
+def test_what_is_larger_than_any_form_is_refused_and_the_pages_go_on(
+    installed: Vps, caddy: Daemon, tmp_path: Path, size: int, length_is_told: bool, statuses: set[str]
+) -> None:
+    form = tmp_path / "form"
+    form.write_bytes(b"x=" + b"y" * (size - 2))
+    same = ["-H", f"Cookie: {signed_in(installed, caddy)}", "-H", "Sec-Fetch-Site: same-origin"]
+    length = [] if length_is_told else ["-H", "Transfer-Encoding: chunked"]
+    before = len(answered(caddy))
+    curl(caddy, installed, "/sync", *same, *length, "--data-binary", f"@{form}")
+    # Who goes on sending may not read the answer: what it was is in the proxy's log.
+    wait_until(lambda: len(answered(caddy)) > before, "the proxy to say how it answered", 10)
+    assert set(answered(caddy)[before:]) <= statuses
+    assert curl(caddy, installed, "/", *same).stdout.split()[1] == "200"
+
+
+def answered(caddy: Daemon) -> list[str]:
+    return re.findall(r'"status": (\d+)', caddy.log.read_text())
+
+
 def test_nobody_else_reaches_the_pages_and_no_other_name_does(installed: Vps, web: Daemon) -> None:
     path = "/run/remoteweb-web.sock"
     assert seen(installed, path)[path] == ("root", "caddy", 0o660)
