@@ -281,6 +281,29 @@ exit 1"""
 HIDES_THE_FIRST = '[ -e "$steps/hidden" ] || exec "$real" "$@"\n"$real" "$@" | grep -v "^$(cat "$steps/hidden")[ |]"; exit 0'
 
 
+TAKES_IT_UNSEEN = """\
+echo called >>"$steps/calls"
+"$real" "$@" | tee "$steps/hidden\""""
+
+
+def test_a_job_that_slurm_has_said_it_took_is_never_submitted_again_however_long_it_stays_unseen(
+    slurm_scene: Scene,
+) -> None:
+    token = new_token()
+    act, is_so = submission(slurm_scene, token)
+    slurm_scene.steps.stand_in("sbatch", TAKES_IT_UNSEEN)
+    for name in ("squeue", "sacct"):
+        slurm_scene.steps.stand_in(name, HIDES_THE_FIRST)
+    for _again in range(2):
+        with pytest.raises(ActionUnknown, match="has not been seen yet"):
+            act(slurm_scene.jobs)
+        slurm_scene.wait_over(token)
+    (slurm_scene.steps.folder / "hidden").unlink()
+    act(slurm_scene.jobs)
+    is_so()
+    assert (calls(slurm_scene), slurm_scene.waiting()) == (1, [])
+
+
 def handed_over_twice(scene: Scene) -> tuple[Path, Callable[[], None], str]:
     """The file that hides the first job, the look at what became of the action, and the name of the hidden one."""
     token = new_token()

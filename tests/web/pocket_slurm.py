@@ -36,6 +36,7 @@ sbatch)
   read -r id <"$T/next" && echo $((id + 1)) >"$T/next"
   restarts=0 submit=$(date +%s) state=PENDING exit=0 start=N/A end=N/A reason=JobHeldUser hidden= released=
   [ ! -e "$T/late" ] || hidden=yes
+  [ -s "$T/late" ] || rm -f "$T/late"
   keep
   if [ -e "$T/timeout" ]; then rm "$T/timeout"; echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1; fi
   echo "$id" ;;
@@ -136,8 +137,9 @@ class PocketSlurm:
     def says_timed_out(self) -> None:
         (self.jobs_folder / "timeout").touch()
 
-    def shows_late(self) -> None:
-        (self.jobs_folder / "late").touch()
+    def shows_late(self, *, all_of_them: bool) -> None:
+        """The next one, or whatever comes until it `shows_all`."""
+        (self.jobs_folder / "late").write_text("all\n" * all_of_them)
 
     def shows_all(self) -> None:
         (self.jobs_folder / "late").unlink(missing_ok=True)

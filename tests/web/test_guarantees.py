@@ -181,11 +181,11 @@ class Guarantees(RuleBasedStateMachine):
             self.note()
             self.world.slurm.forget(job)
 
-    @rule(late=st.booleans())
-    def next_submission_is_not_answered(self, late: bool) -> None:
+    @rule(late=st.sampled_from(["", "it", "all"]))
+    def next_submission_is_not_answered(self, late: str) -> None:
         self.world.slurm.says_timed_out()
         if late:
-            self.world.slurm.shows_late()
+            self.world.slurm.shows_late(all_of_them=late == "all")
 
     @rule()
     def queue_shows_all(self) -> None:
