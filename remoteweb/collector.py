@@ -135,7 +135,7 @@ def _carry_out(sync: Sync, shell_factory: ShellFactory, at: Server, timeout: flo
             sync.wire_was_touched = shell.execs > 0
     try:
         answers.take_in(sync, answer)
-        tails.take_in(sync.tails, answer)
+        tails.take_in(sync.tails, answer, sync.progress.heard_at or sync.began_at)
     finally:
         answer.close()
     return answer

@@ -97,6 +97,7 @@ class Progress:
         self.run_id, self.listener = run_id, listener
         self.stage, self.done, self.changed = "connecting", 0, 0
         self.total: int | None = None
+        self.heard_at: float | None = None  # the first word of the answer
         self._written_at = time.monotonic()
 
     def enter(self, stage: str, total: int | None = None) -> None:
@@ -111,6 +112,7 @@ class Progress:
     def heard(self, _bytes: int) -> None:
         """The first word of the server's answer is here, or one more."""
         if self.stage != "reading":
+            self.heard_at = time.time()
             self.enter("reading")
         else:
             self.tell()

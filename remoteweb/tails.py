@@ -83,49 +83,44 @@ def is_awaited(tails: Sequence[Tail]) -> bool:
     return any(tail.read_at is None and tail.asked_at > since for tail in tails)
 
 
-# In two steps: of one, SQLite would begin with all jobs of the sources.
+# Without the "+", SQLite would begin with all jobs of the sources. Of others' taps there may be thousands.
+_OF_SOURCES = literal_column("+job.source_id", Integer)
 _WAITING = (
-    db.select(Tail.job_id, Tail.asked_at)
+    db.select(Job.id, Source.app, Job.key, Tail.asked_at)
+    .select_from(Tail)
+    .join(Job, Job.id == Tail.job_id)
+    .join(Source, Source.id == _OF_SOURCES)
     .where(Tail.read_at.is_(None), Tail.stream == STREAMS[0], Tail.asked_at > db.bindparam("since"))
+    .where(_OF_SOURCES.in_(db.bindparam("sources", expanding=True)), Job.key.is_not(None))
     .order_by(Tail.asked_at)
-)
-_OF_THESE = (
-    db.select(Job.id, Source.app, Job.key)
-    .join(Source, Source.id == literal_column("+job.source_id", Integer))
-    .where(Job.id.in_(db.bindparam("jobs", expanding=True)), Job.key.is_not(None))
-    .where(Source.id.in_(db.bindparam("sources", expanding=True)))
+    .limit(db.bindparam("most", type_=Integer))
 )
 
 
 def waiting(source_ids: Sequence[int]) -> list[Wanted]:
-    since = {"since": time.time() - WAITED_SECONDS}
-    times = {row.job_id: row.asked_at for row in db.session.execute(_WAITING, since)}
-    if not times:
-        return []
-    asked = {"jobs": list(times), "sources": source_ids}
-    rows = db.session.execute(_OF_THESE, asked)
-    found = {row.id: Wanted(row.id, row.app, row.key, times[row.id]) for row in rows}
+    """Those that were tapped first, no more than one exchange asks for."""
+    asked = {"since": time.time() - WAITED_SECONDS, "sources": source_ids}
     # An answer names the key alone: of two apps that have the same one, the second waits for the next sync.
+    asked["most"] = AT_ONCE * len(source_ids)
     by_key: dict[str, Wanted] = {}
-    for job_id in times:
-        if job_id in found:
-            by_key.setdefault(found[job_id].key, found[job_id])
+    for row in db.session.execute(_WAITING, asked):
+        by_key.setdefault(row.key, Wanted(row.id, row.app, row.key, row.asked_at))
     return list(by_key.values())[:AT_ONCE]
 
 
-def take_in(wanted: Sequence[Wanted], answer: Answer) -> None:
-    """What was read, into the rows that still wait for it."""
+def take_in(wanted: Sequence[Wanted], answer: Answer, read_at: float) -> None:
+    """What was read, not before `read_at`, into the rows that still wait for it."""
     if not wanted:
         return
     told = {(str(log.key), log.stream): log for log in answer.logs}
     begin_writing()
     for one in wanted:
         for stream in STREAMS:
-            _store(one, stream, told.get((one.key, stream)))
+            _store(one, stream, told.get((one.key, stream)), read_at)
     db.session.commit()
 
 
-def _store(one: Wanted, stream: str, log: LogTail | None) -> None:
+def _store(one: Wanted, stream: str, log: LogTail | None, read_at: float) -> None:
     sentence = (
         log.error if log else "The gate on its server is from before there were logs, and cannot read them."
     )
@@ -135,7 +130,7 @@ def _store(one: Wanted, stream: str, log: LogTail | None) -> None:
         db.update(Tail)
         .where(waits, Tail.read_at.is_(None))
         .values(
-            read_at=time.time(),
+            read_at=read_at,
             size=min(log.size, _LARGEST) if log else 0,
             text=log.text if log else "",
             sentence=sentence,

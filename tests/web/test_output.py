@@ -1,6 +1,7 @@
 """What a job has printed: its end, on a tap, by the next sync, and gone again soon."""
 
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from remoteweb.tails import Tail
 from remoteweb.viewer import Viewer
 
 HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
+MANY = 200
 SHOWN = re.compile(r"<pre[^>]*>(.*?)</pre>", re.DOTALL)
 
 
@@ -115,6 +117,62 @@ def test_what_was_read_before_another_tap_does_not_answer_it(
     assert shown(client, id_) == []
     sync()
     assert shown(client, id_) == ["since then\n"]
+
+
+def test_it_is_as_old_as_what_the_server_read_and_not_as_what_was_stored(
+    client: FlaskClient, ended: Callable[[str], int]
+) -> None:
+    id_, answered = ended("echo here"), []
+    tap(client, id_)
+
+    class Slow(LocalShell):
+        """All of the answer is here, and what comes before the outputs takes its time."""
+
+        def run(self, *args: Any, **options: Any) -> Output:
+            answer = super().run(*args, **options)
+            answered.append(time.time())
+            return answer
+
+    asked_at = time.time()
+    sync(through=lambda _: Slow())
+    for read_at in db.session.scalars(db.select(Tail.read_at)):
+        assert asked_at < read_at < answered[0]
+
+
+def test_however_many_are_tapped_elsewhere_a_sync_asks_for_those_of_its_own_server(
+    client: FlaskClient, ended: Callable[[str], int]
+) -> None:
+    id_ = ended("echo here")
+    source_id = db.session.get_one(Job, id_).source_id
+    assert source_id is not None
+    viewer.become(viewer.of_account(FIRST))
+    server_id = sources.server("me", "alps.example.org", 22).id
+    elsewhere = Source(server_id=server_id, app=APP)
+    db.session.add(elsewhere)
+    db.session.flush()
+    job = {
+        "server_id": server_id,
+        "source_id": elsewhere.id,
+        "name": "x",
+        "state": "done",
+        "evidence": "exit",
+    }
+    db.session.execute(db.insert(Job), [{**job, "key": f"k{n}"} for n in range(MANY)])
+    taps = [
+        {"job_id": other, "stream": stream, "asked_at": time.time()}
+        for other in db.session.scalars(db.select(Job.id).where(Job.source_id == elsewhere.id))
+        for stream in tails.STREAMS
+    ]
+    db.session.execute(db.insert(Tail), taps)
+    db.session.commit()
+    tap(client, id_)
+    connection = db.session.connection().connection.driver_connection
+    if isinstance(
+        connection, sqlite3.Connection
+    ):  # a build of it may have as little as 999, for far more jobs
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, MANY)
+    assert [wanted.job_id for wanted in tails.waiting([source_id])] == [id_]
+    assert len(tails.waiting([elsewhere.id])) == tails.AT_ONCE
 
 
 def test_a_long_output_is_its_end_and_says_so(client: FlaskClient, ended: Callable[[str], int]) -> None:
