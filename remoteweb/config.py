@@ -136,14 +136,15 @@ def file(value: str) -> Path:
     return Path(value)
 
 
-def key_of_32_bytes(value: str) -> bytes:
+def keys_of_32_bytes(value: str) -> tuple[bytes, ...]:
+    """The one that counts now, and former ones behind it."""
     try:
-        key = base64.b64decode(value.strip(), validate=True)
+        keys = tuple(base64.b64decode(part, validate=True) for part in value.replace(",", " ").split())
     except ValueError:  # binascii's own is one
-        key = b""
-    if len(key) != 32:
+        keys = ()
+    if not keys or {len(key) for key in keys} != {32}:
         raise ValueError("32 random bytes in base64, for instance from `openssl rand -base64 32`")
-    return key
+    return keys
 
 
 def paths(value: str) -> tuple[Path, ...]:
@@ -258,15 +259,15 @@ SETTINGS = {
             file,
             None,
             "The file with the key under which the keys made for servers lie encrypted in the database, 32 random bytes in "
-            "base64: on a VPS a credential, for the sync worker alone. Without it: made when it is first needed, and kept as "
-            "`key-encryption` in the state folder.",
+            "base64: on a VPS a credential, for the sync worker alone. Former ones may stand on lines of their own behind it. "
+            "Without it: made when it is first needed, and kept as `key-encryption` in the state folder.",
         ),
         Setting(
             "KEY_ENCRYPTION_KEY",
-            key_of_32_bytes,
+            keys_of_32_bytes,
             None,
-            "The same key itself, in the place of a file. The pages, where they are a process of their own, do not start with "
-            "it.",
+            "The same key itself, in the place of a file; former ones may stand behind it, after commas. The pages, where they "
+            "are a process of their own, do not start with it.",
         ),
         Setting(
             "RUNTIME_FOLDER",

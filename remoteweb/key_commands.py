@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from remotejobs.errors import RemoteJobsError
-from remoteweb import connect, key_making, made_keys, terminal
+from remoteweb import connect, key_making, made_keys, resealing, sealing, terminal
 from remoteweb.commands import owner_option, this_app, with_database, work_for
 from remoteweb.database import db
 from remoteweb.key_lines import KeyLines
@@ -133,6 +133,28 @@ def revoke(server: str, owner: str | None) -> None:
             raise click.ClickException(f"There is no key of {at} that could be revoked.")
         for row in made_keys.revoke(rows):
             _show(row)
+
+
+@keys.command("reseal")
+@with_database
+def reseal() -> None:
+    """Encrypt the private halves of everybody's keys anew, under another key of keys.
+
+    On your own machine that one is made here, and takes the place of the former one. Where you named it, put the new one before
+    the former one first, on a line of its own.
+    """
+    upgrade_database(this_app())
+    with _sentences():
+        told = resealing.reseal()
+    for problem in told.problems:
+        click.echo(problem, err=True)
+    click.echo(f"Keys that were encrypted anew: {told.count}")
+    if not sealing.is_ours() and not told.problems:
+        terminal.say(
+            f"Nothing needs a former key any more: take it out of {sealing.where()}, if there is one."
+        )
+    if told.problems:
+        raise click.exceptions.Exit(3)
 
 
 def _make(at: At, *, to_replace: bool) -> None:

@@ -10,7 +10,7 @@ from remoteweb import made_keys
 from remoteweb.config import WrongSetting
 from remoteweb.database import db
 from remoteweb.made_keys import At
-from remoteweb.sealing import CannotUnseal, Sealed, seal
+from remoteweb.sealing import CannotUnseal, Sealed, keyring
 from remoteweb.ways import MadeKey
 
 if TYPE_CHECKING:
@@ -39,11 +39,14 @@ def make(key_id: int) -> None:
         return  # it was revoked before it was there
     at = At.of(row)
     db.session.rollback()  # nothing of the database is held meanwhile
-    with_seal = seal(may_make=True)
+    keyring(may_make=True)
     private = Ed25519PrivateKey.generate()
     public = _public_half(private, at)
-    sealed = with_seal.close(private.private_bytes_raw(), *_place(at, public))
-    made_keys.made(key_id, public, sealed.text, sealed.by)
+
+    def seal() -> Sealed:
+        return keyring(may_make=False).first.close(private.private_bytes_raw(), *_place(at, public))
+
+    made_keys.made(key_id, public, seal)
 
 
 def opened(row: MadeKey) -> HeldKey:
@@ -51,15 +54,33 @@ def opened(row: MadeKey) -> HeldKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    at, public = At.of(row), PublicKey.parse(row.public)
+    private = Ed25519PrivateKey.from_private_bytes(_private_half(row))
+    text = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    fingerprint = PublicKey.parse(row.public).fingerprint
+    return HeldKey(f"the key that was made for it here ({fingerprint})", text, ITS_LINE_IS_MISSING)
+
+
+def seal_anew(row: MadeKey) -> bool:
+    """Under the first of the keys that are given. False: it lies under that one, or was destroyed meanwhile.
+
+    Raises CannotUnseal.
+    """
+    under = keyring(may_make=False).first
+    if not row.sealed or row.sealed_by == under.name:
+        return False
+    place = _place(At.of(row), PublicKey.parse(row.public))
+    return made_keys.sealed_anew(row.id, row.sealed, under.close(_private_half(row), *place))
+
+
+def _private_half(row: MadeKey) -> bytes:
+    """Raises CannotUnseal."""
+    at = At.of(row)
+    place = _place(at, PublicKey.parse(row.public))
     try:
-        secret = seal(may_make=False).open(Sealed(row.sealed, row.sealed_by), *_place(at, public))
+        return keyring(may_make=False).open(Sealed(row.sealed, row.sealed_by), *place)
     except (WrongSetting, CannotUnseal) as error:
         why = error.message if isinstance(error, WrongSetting) else error
         raise CannotUnseal(f"The key that was made for {at} cannot be used. {why}") from None
-    private = Ed25519PrivateKey.from_private_bytes(secret)
-    text = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
-    return HeldKey(f"the key that was made for it here ({public.fingerprint})", text, ITS_LINE_IS_MISSING)
 
 
 def _public_half(private: "Ed25519PrivateKey", at: At) -> PublicKey:

@@ -4,7 +4,7 @@ Each change is in the caller's transaction, unless it says otherwise, and stands
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement
@@ -84,15 +84,45 @@ def wanted() -> list[int]:
     return list(db.session.scalars(db.select(MadeKey.id).where(MadeKey.state == WANTED).order_by(MadeKey.id)))
 
 
-def made(key_id: int, public: PublicKey, sealed: str, sealed_by: str) -> bool:
-    """False: somebody else made it, or it is not wanted any more. A transaction of its own."""
+def made(key_id: int, public: PublicKey, seal: Callable[[], tuple[str, str]]) -> bool:
+    """`seal` gives what is sealed, and the name of what sealed it. A transaction of its own.
+
+    False: somebody else made it, or it is not wanted any more.
+    """
     begin_writing()
-    values = {"state": MADE, "public": str(public), "sealed": sealed, "sealed_by": sealed_by}
-    row = _moved(key_id, WANTED, made_at=time.time(), **values)
+    is_wanted = db.select(MadeKey).where(MadeKey.id == key_id, MadeKey.state == WANTED)
+    row = db.session.scalar(is_wanted.with_for_update())
     if row is not None:
+        # Under the row's lock: who replaces the key of keys waits for it before the former one goes.
+        row.sealed, row.sealed_by = seal()
+        row.state, row.public, row.made_at = MADE, str(public), time.time()
         audit.note("made a key", _named(row), who=_program(row.owner_id))
     db.session.commit()
     return row is not None
+
+
+def sealed_anew(key_id: int, before: str, sealed: tuple[str, str]) -> bool:
+    """False: it was destroyed meanwhile, and stays so. A transaction of its own."""
+    begin_writing()
+    is_still = (MadeKey.id == key_id, MadeKey.sealed == before)
+    row = db.session.scalar(db.select(MadeKey).where(*is_still).with_for_update())
+    if row is not None:
+        row.sealed, row.sealed_by = sealed
+        audit.note("sealed a key anew", _named(row))
+    db.session.commit()
+    return row is not None
+
+
+def with_a_private_half() -> list[int]:
+    """Of everybody."""
+    return list(db.session.scalars(db.select(MadeKey.id).where(MadeKey.sealed != "").order_by(MadeKey.id)))
+
+
+def seals_under_lock() -> set[str]:
+    """The names of the keys that sealed any. Until the caller's transaction ends none is sealed."""
+    begin_writing()
+    query = db.select(MadeKey).where(MadeKey.state.in_(LIVE)).order_by(MadeKey.id)
+    return {row.sealed_by for row in db.session.scalars(query.with_for_update())}
 
 
 def could_not_be_made(key_id: int, sentence: str) -> None:

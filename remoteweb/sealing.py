@@ -6,16 +6,16 @@ What is sealed is sealed for one place (an account, a login, a public half): mov
 import base64
 import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask import current_app
 
 from remotejobs.errors import LoginError
-from remoteweb.config import PREFIX, WrongSetting, key_of_32_bytes
+from remoteweb.config import PREFIX, WrongSetting, keys_of_32_bytes
 from remoteweb.paths import state_folder
-from remoteweb.private_files import is_exposed, make_once
+from remoteweb.private_files import is_exposed, make_once, replace
 
 # Imported where it is needed: no start needs it, and it takes a while.
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ class CannotUnseal(LoginError):
     """Nothing was lost, and nothing was sent anywhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     text: str  # base64: the nonce, then what was sealed
     by: str  # tells the key that sealed it from others, and nothing else of it
 
@@ -49,14 +48,9 @@ class Seal:
         return Sealed(base64.b64encode(data).decode(), self.name)
 
     def open(self, sealed: Sealed, *place: str | int) -> bytes:
-        """Raises CannotUnseal where another key sealed it, or it was sealed for another place."""
+        """Raises CannotUnseal where it was sealed for another place."""
         from cryptography.exceptions import InvalidTag
 
-        if sealed.by != self.name:
-            raise CannotUnseal(
-                f"It lies encrypted under another key ({sealed.by}) than the one that is given now ({self.name}, {_where()}). "
-                "Give the former one back and sign in again, or revoke the key of the server and make another."
-            )
         try:
             data = base64.b64decode(sealed.text, validate=True)
             return self._cipher().decrypt(data[:NONCE], data[NONCE:], _bound_to(place))
@@ -72,13 +66,48 @@ class Seal:
         return AESGCM(_derived(self._key, b"remoteweb: keys made for servers", 32))
 
 
-def seal(*, may_make: bool) -> Seal:
-    """Of this program. On one's own machine its key is made when it `may_make` one and there is none.
+class Keyring:
+    """The keys that are given: the first seals, those behind it are former ones, under which something may still lie."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self.first, *self.former = map(Seal, keys)
+
+    def open(self, sealed: Sealed, *place: str | int) -> bytes:
+        """Raises CannotUnseal."""
+        for one in (self.first, *self.former):
+            if one.name == sealed.by:
+                return one.open(sealed, *place)
+        raise CannotUnseal(
+            f"It lies encrypted under another key ({sealed.by}) than the one that is given now ({self.first.name}, {where()}). "
+            "Give the former one back and sign in again, or revoke the key of the server and make another."
+        )
+
+
+def keyring(*, may_make: bool) -> Keyring:
+    """Of this program, as it is at this moment. On one's own machine it is made when it `may_make` one and there is none.
 
     Raises WrongSetting, a sentence on what to do.
     """
-    given: bytes | None = current_app.config["KEY_ENCRYPTION_KEY"]
-    return Seal(given if given is not None else _read(_path(), may_make))
+    given: tuple[bytes, ...] | None = current_app.config["KEY_ENCRYPTION_KEY"]
+    return Keyring(given if given is not None else _read(_path(), may_make))
+
+
+def is_ours() -> bool:
+    """Nobody has named a key or a file: it is made, and may be replaced, by the program."""
+    return (
+        current_app.config["KEY_ENCRYPTION_KEY"] is None and current_app.config["KEY_ENCRYPTION_FILE"] is None
+    )
+
+
+def put_a_new_key_in_front() -> None:
+    """The former one stays behind it. Where one is behind it already, somebody was killed before the end, and it is there."""
+    keys = _read(_path(), may_make=True)
+    if len(keys) == 1:
+        replace(_path(), "\n".join(_text(key) for key in (secrets.token_bytes(32), *keys)))
+
+
+def take_the_former_out() -> None:
+    replace(_path(), _text(_read(_path(), may_make=False)[0]))
 
 
 def check() -> None:
@@ -92,19 +121,18 @@ def _path() -> Path:
     return named or state_folder() / FILE
 
 
-def _where() -> str:
+def where() -> str:
     return _KEY if current_app.config["KEY_ENCRYPTION_KEY"] is not None else str(_path())
 
 
-def _read(path: Path, may_make: bool) -> bytes:
-    is_ours = current_app.config["KEY_ENCRYPTION_FILE"] is None
+def _read(path: Path, may_make: bool) -> tuple[bytes, ...]:
     try:
-        if is_ours and may_make and not path.exists():
-            make_once(path, base64.b64encode(secrets.token_bytes(32)).decode())
+        if is_ours() and may_make and not path.exists():
+            make_once(path, _text(secrets.token_bytes(32)))
         text = path.read_text(encoding="ascii", errors="replace")
         exposed = is_exposed(path)
     except OSError as error:
-        named = f"{_FILE} names {path}" if not is_ours else f"{path} is needed"
+        named = f"{_FILE} names {path}" if not is_ours() else f"{path} is needed"
         raise WrongSetting(
             f"{named}, under which the keys made for servers lie encrypted: {error.strerror}. Put the file back where it was; "
             "without it those keys have to be revoked and made anew."
@@ -112,9 +140,13 @@ def _read(path: Path, may_make: bool) -> bytes:
     if exposed:
         raise WrongSetting(f"Others can read {path}. Nobody but its owner may: chmod 600 {path}.")
     try:
-        return key_of_32_bytes(text)
+        return keys_of_32_bytes(text)
     except ValueError as error:
         raise WrongSetting(f"{path} has to hold {error}.") from None
+
+
+def _text(key: bytes) -> str:
+    return base64.b64encode(key).decode()
 
 
 def _bound_to(place: tuple[str | int, ...]) -> bytes:

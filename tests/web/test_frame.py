@@ -36,7 +36,7 @@ FINE: dict[str, tuple[str, object]] = {
     "TRUSTED_PROXIES": ("2", 2),
     "SSH_KEYS": ("/etc/keys:/run/key", (Path("/etc/keys"), Path("/run/key"))),
     "KEY_ENCRYPTION_FILE": ("/run/key", Path("/run/key")),
-    "KEY_ENCRYPTION_KEY": ("A" * 43 + "=", bytes(32)),
+    "KEY_ENCRYPTION_KEY": ("A" * 43 + "=", (bytes(32),)),
     "RUNTIME_FOLDER": ("/run/remoteweb", Path("/run/remoteweb")),
 }
 
