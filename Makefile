@@ -31,8 +31,9 @@ test-postgresql: real-parts $(VENV)/installed-test
 test-isolated: real-parts $(VENV)/installed-test
 	ISOLATED=1 unshare --net $(BIN)/pytest $(AT_ONCE) $(or $(TESTS),tests/web) $(ARGS)
 
+# Each long form leaves a row in the file of the day in bench/results.
 soak: real-parts $(VENV)/installed-test
-	$(BIN)/pytest -m soak $(ARGS)
+	SOAK_FIGURES=bench/results/soak-$$(date -u +%F).md $(BIN)/pytest -m soak $(ARGS)
 
 check: $(VENV)/installed-check
 	$(BIN)/ruff check

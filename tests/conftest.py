@@ -16,13 +16,19 @@ from cluster.postgresql import PostgreSQL
 from cluster.slurm import Slurm
 from cluster.sshd import Sshd
 from known_secrets import nothing_secret_is_left, pytest_runtest_makereport, pytest_sessionstart
+from soak_figures import pytest_runtest_logreport
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from remoteweb.sync.worker import Worker
 
-__all__ = ["nothing_secret_is_left", "pytest_runtest_makereport", "pytest_sessionstart"]
+__all__ = [
+    "nothing_secret_is_left",
+    "pytest_runtest_logreport",
+    "pytest_runtest_makereport",
+    "pytest_sessionstart",
+]
 
 # In the background of a shell without job control Ctrl-C is ignored, and so it would be by all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
