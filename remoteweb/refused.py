@@ -7,9 +7,6 @@ own, and only if nobody else is writing: the number may be too small, never too 
 
 import time
 
-from flask import current_app
-from sqlalchemy.exc import DBAPIError
-
 from remoteweb import audit, viewer
 from remoteweb.accounts import Refusal
 from remoteweb.database import begin_writing, db
@@ -21,17 +18,16 @@ KNOWN_SECONDS, STRANGER_SECONDS = 600.0, 3600.0
 
 
 def note(who: Viewer | None, address: str, route: str, reason: str) -> None:
-    """A transaction of its own. `route` and `reason` are words of ours: there are as many reasons as the program has."""
+    """A transaction of its own. `route` and `reason` are words of ours: there are as many reasons as the program has.
+
+    Raises DBAPIError where the database does not take it.
+    """
     key = f"{who.account_id if who else 'stranger'} {reason}"
     db.session.rollback()  # whatever the view had begun: it was refused
-    try:
-        if db.session.get(Refusal, key) is None:
-            _begin(key, who, address, route, reason)
-        else:
-            _count(key, address)
-    except DBAPIError as error:
-        db.session.rollback()
-        current_app.logger.info("A refused request was not noted: %s", error.orig)
+    if db.session.get(Refusal, key) is None:
+        _begin(key, who, address, route, reason)
+    else:
+        _count(key, address)
 
 
 def _count(key: str, address: str) -> None:

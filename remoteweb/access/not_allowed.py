@@ -1,9 +1,11 @@
 """Notes what was answered with "you may not" or "too often", whichever view said so; what is added later, too."""
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
+from sqlalchemy.exc import DBAPIError
 
 from remoteweb import refused, viewer
 from remoteweb.access import sessions
+from remoteweb.database import db
 from remoteweb.untrusted import line
 
 REASONS = {403: "it is not allowed", 429: "too many tries"}
@@ -24,7 +26,11 @@ def _note(response: Response) -> Response:
     if reason:
         method = request.method if request.method in METHODS else "?"
         route = request.url_rule.rule if request.url_rule is not None else "no page of ours"
-        refused.note(_who(), line(request.remote_addr, 60), f"{method} {route}", reason)
+        try:
+            refused.note(_who(), line(request.remote_addr, 60), f"{method} {route}", reason)
+        except DBAPIError as error:  # what was refused stays refused
+            db.session.rollback()
+            current_app.logger.info("A refused request was not noted: %s", error.orig)
     return response
 
 

@@ -164,3 +164,15 @@ def test_while_somebody_else_writes_nobody_waits_to_be_counted(
         answered.set()
         thread.join()
     assert len(noted(app)) == 1
+
+
+def test_a_refusal_stays_one_where_the_database_cannot_say_whose_it_was(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = people.browser(app, people.account(app, "ada"))
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE session RENAME TO away"))
+    with caplog.at_level("INFO"):
+        assert browser.post("/sync", headers=FOREIGN).status_code == 403
+    assert noted(app) == [], "it is not said to be a stranger's"
+    assert "A refused request was not noted" in caplog.text
