@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import URL, Connection, Engine, Table, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -173,9 +174,15 @@ def forget_what_was_written() -> None:
     PostgreSQL's files, and of copies and backups, nobody but their owner can say when they forget.
     """
     url = db.engine.url
-    if url.drivername == "sqlite":
+    if url.drivername != "sqlite":
+        return
+    try:
         with contextlib.closing(sqlite3.connect(str(url.database), timeout=EMPTYING_SECONDS)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:  # what called this has been done, and goes on
+        current_app.logger.warning(
+            "What was destroyed may still lie in the database's log of writes: %s", error
+        )
 
 
 def is_busy(error: DBAPIError) -> bool:

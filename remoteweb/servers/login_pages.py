@@ -200,9 +200,13 @@ def try_key(login_id: int) -> Response:
     keys = keys_at(At.of(found))
     if keys and keys.coming:
         flash("The key is not made yet.")
-    else:
+    elif keys and (keys.new or keys.in_use):
         logins.go_on(found)
         db.session.commit()
+    else:  # the login would go on with whatever else may let in
+        flash(
+            "There is no key to be tried: it could not be made, or is gone. Give this up, and begin again."
+        )
     return to_login(login_id)
 
 

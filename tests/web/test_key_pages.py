@@ -14,7 +14,7 @@ from web.test_adding_a_server import Phone, shown
 from web.test_made_keys import account, lines, note_the_secret, paste, states, there
 
 from remoteweb import hostkeys, key_making, made_keys, sealing
-from remoteweb.accounts import Audit, Session
+from remoteweb.accounts import FIRST, Audit, Session
 from remoteweb.database import db
 from remoteweb.models import Server, Source
 from remoteweb.paths import state_folder
@@ -160,6 +160,26 @@ def test_what_the_worker_cannot_make_is_said_on_the_page_and_can_be_asked_for_ag
     phone.sees('id="plain"')
     phone.address = login
     phone.sees('id="plain"')
+
+
+def test_without_a_key_there_is_nothing_to_be_tried(
+    app: Flask, sshd: Sshd, worker: Worker, there: str
+) -> None:
+    """An administrator's login would go on with whatever key this program's user has."""
+    phone = Phone(people.browser(app, FIRST))
+    path = state_folder() / sealing.FILE
+    path.write_text("not a key")
+    path.chmod(0o600)
+    phone.add(there, way="key")
+    phone.sees("has to hold 32 random bytes")
+    with sshd.counting() as counted:
+        assert "There is no key to be tried" in phone.press("try").text
+        with app.app_context():
+            assert db.session.scalars(db.select(Login.state)).one() == "own_key"
+            db.session.execute(db.delete(MadeKey))
+            db.session.commit()
+        assert "There is no key to be tried" in phone.press("try").text
+    assert counted.connections == 0
 
 
 def test_without_a_worker_the_page_waits_and_says_what_is_missing(app: Flask, phone: Phone) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from cluster.sshd import Account, Sshd
 from flask import Flask
 from known_secrets import known
+from sqlalchemy import event
 from web import people
 from web.made_once import FILE, on_postgresql
 from web.syncing import APP
@@ -441,6 +443,40 @@ def test_with_a_revoked_key_goes_the_connection_that_it_opened_also_where_the_pr
         db.session.rollback()
         assert made_keys.live(at) == []
         assert db.session.get_one(Server, server_id).kept_by == ""
+
+
+def test_what_seals_the_first_key_is_on_the_disk_before_any_key_relies_on_it(
+    app: Flask, at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name as well: without the folder's own sync a power cut may take a file whose bytes are on the disk."""
+    path, fsync, on_disk = state_folder() / ENCRYPTION, os.fsync, []
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        if os.path.samestat(os.fstat(descriptor), path.parent.stat()):
+            on_disk.append((path.exists(), states(app)))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    asked(app, at)
+    assert (True, ["wanted"]) in on_disk
+
+
+@pytest.mark.sqlite
+def test_a_log_of_writes_that_cannot_be_emptied_ends_no_sync(
+    app: Flask, at: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked(app, at)
+    elsewhere = state_folder().with_name("elsewhere")
+    with app.app_context():
+        made_keys.accepted(at, PublicKey.parse(made_keys.live(at)[0].public).blob)
+    asked(app, at, to_replace=True)
+    with app.app_context():
+        blob = PublicKey.parse(made_keys.live(at)[0].public).blob
+        event.listen(db.session, "after_commit", lambda _: state_folder().rename(elsewhere), once=True)
+        connect._Accepted(at)(blob)
+    elsewhere.rename(state_folder())
+    assert states(app) == [REPLACED, IN_USE]
+    assert "may still lie in the database's log of writes" in caplog.text
 
 
 def test_a_key_that_was_revoked_before_it_was_made_is_not_made_and_keeps_nobody_waiting(
