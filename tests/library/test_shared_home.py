@@ -156,6 +156,13 @@ def test_what_was_begun_on_one_cluster_is_not_submitted_again_by_a_try_that_come
         "that it was done is known"
     )
     assert queue(slurm_without_accounting, user) == []
+    # Where it was begun is known by the id as well.
+    act = home / f".{APP}" / "actions" / action
+    (act / "released").unlink()
+    (act / "key").write_text((act / "key").read_text().splitlines()[0] + "\n")
+    with pytest.raises(ActionUnknown, match=r"^It was begun on testbed"):
+        submit(there, "slurm", "sleep 303", action)
+    assert queue(slurm_without_accounting, user) == []
 
 
 def queue(cluster: Slurm, user: str) -> list[str]:
