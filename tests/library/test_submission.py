@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster.steps import Steps
 from library.machines import Machine, over_ssh, until
 
 from remotejobs import ActionRefused, ActionUnknown, BadInput, ServerProblem
@@ -347,6 +348,17 @@ def test_a_stray_name_does_not_use_up_the_numbers(server: Machine) -> None:
     (server.registry() / "settings" / f"{hash_}_9999999.json").write_text("{}")
     (server.registry() / "runs" / f"{hash_}_999999 x").mkdir()
     assert key(jobs.submit_job(dict(made))) == (hash_, 2)
+
+
+def test_a_number_that_another_job_has_used_up_meanwhile_is_not_given_again(server: Machine) -> None:
+    """It was free when it was looked up; when it is claimed, its job has run, was cleaned and pruned: its list alone tells."""
+    jobs, steps = server.submitter(), Steps(server.home)
+    made = jobs.create_settings(None, None, "true", scheduler="process")
+    hash_, _ = key(jobs.submit_job(dict(made)))
+    steps.arm(f"mkdir runs/{hash_}_2", "before", f"echo {hash_}_2 >sealed/meanwhile.names")
+    assert key(jobs.submit_job(dict(made))) == (hash_, 3)
+    assert steps.is_struck
+    assert not (server.registry() / "runs" / f"{hash_}_2").exists()
 
 
 def test_nothing_is_numbered_while_the_sealed_numbers_cannot_be_read(server: Machine) -> None:

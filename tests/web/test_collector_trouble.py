@@ -417,6 +417,25 @@ def test_a_long_sync_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     db.session.rollback()
 
 
+def test_one_that_was_overtaken_keeps_no_lease_but_its_own_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one may have died since: its lease has to run out."""
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "me:1:x", ignore_interval=True)
+    db.session.commit()
+    server = here()
+    server.fence += 1
+    server.lease_owner, server.lease_until = "elsewhere:77:y", time.time() + 7
+    db.session.commit()
+    until = here().lease_until
+    with leases.kept(lease):
+        time.sleep(0.5)
+        assert here().lease_until == until
+    db.session.rollback()
+
+
 def test_the_shortest_interval_holds_and_a_person_waits_for_its_end() -> None:
     submit()
     sync()
