@@ -204,9 +204,7 @@ def try_key(login_id: int) -> Response:
         logins.go_on(found)
         db.session.commit()
     else:  # the login would go on with whatever else may let in
-        flash(
-            "There is no key to be tried: it could not be made, or is gone. Give this up, and begin again."
-        )
+        flash("There is no key to be tried: it could not be made, or is gone. Give this up, and begin again.")
     return to_login(login_id)
 
 
