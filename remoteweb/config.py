@@ -220,6 +220,13 @@ SETTINGS = {
             "itself stays for a year.",
         ),
         Setting(
+            "REQUIRE_SECOND_FACTOR",
+            switch,
+            False,
+            "Whether a password lets nobody in alone, so that each account has a code beside it, or a passkey in its place: `on` "
+            "or `off`.",
+        ),
+        Setting(
             "AUDIT_TO_LOG",
             switch,
             False,

@@ -16,6 +16,7 @@ class Viewer:
     owner_id: int  # whose servers and jobs it sees: its own, or those that it is a guest of
     session_id: int | None = None  # None: a terminal
     proved_at: float = 0.0  # the last proof that it is the person, our clock
+    by_password_alone: bool = False  # lets the account in: there is no code beside it
 
     @property
     def is_administrator(self) -> bool:

@@ -4,7 +4,7 @@ from flask import Blueprint, Flask, Response, current_app, make_response, redire
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refusals, viewer
-from remoteweb.access import coming_in, cookies, entry, not_allowed, sessions
+from remoteweb.access import coming_in, cookies, entry, not_allowed, second_factor, sessions
 from remoteweb.access.entry import new_link
 from remoteweb.access.origin import is_our_host, is_our_page
 from remoteweb.access.quiet import keep_tokens_out_of_logs
@@ -70,7 +70,7 @@ def _keep_out() -> AnyResponse | None:
         return None
     who = sessions.viewer_of_request()
     viewer.become(who)
-    return for_a_stranger() if who is None else None
+    return for_a_stranger() if who is None else second_factor.lead(who)
 
 
 # The views register themselves on `bp`.

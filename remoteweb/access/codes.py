@@ -7,7 +7,7 @@ from flask import Response, abort, flash, make_response, redirect, render_templa
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import audit
-from remoteweb.access import bp, encrypted, proof, recovery, totp
+from remoteweb.access import bp, encrypted, proof, recovery, second_factor, totp
 from remoteweb.access.account import of_viewer
 from remoteweb.accounts import Account
 from remoteweb.database import begin_writing, db
@@ -62,6 +62,9 @@ def add_code() -> AnyResponse:
 @bp.post("/account/code/remove")
 @proof.required
 def remove_code() -> AnyResponse:
+    if second_factor.is_required():
+        flash(second_factor.STAYS)
+        return redirect(url_for("access.account"), 303)
     begin_writing()
     account = of_viewer()
     if account.totp:
@@ -90,9 +93,19 @@ def make_recovery_codes() -> str:
 
 
 def _page(account: Account, secret: str, sentence: str = "") -> str:
+    from remoteweb.access import passkeys
+
     offer = encrypted.encrypt(f"{secret} {time.time():.0f}", _what(account)) if secret else ""
     shown = totp.shown(secret) if secret else ""
-    return render_template("access/totp.html", account=account, offer=offer, shown=shown, sentence=sentence)
+    return render_template(
+        "access/totp.html",
+        account=account,
+        offer=offer,
+        shown=shown,
+        sentence=sentence,
+        is_required=second_factor.is_required(),
+        has_passkeys=bool(passkeys.of(account.id)),
+    )
 
 
 def _offered(account: Account, offer: str) -> str | None:

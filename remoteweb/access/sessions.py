@@ -77,7 +77,7 @@ def give_cookie(answer: Response, secret: str) -> None:
 # Made once: it is asked by every request, and to make it takes longer than to run it.
 _SIGNED_IN = (
     db.select(Account.id, Account.name, Account.role, Account.guest_of, Session.id, Session.proved_at)
-    .add_columns(Session.seen_at)
+    .add_columns(Session.seen_at, db.and_(Account.password != "", Account.totp == ""))
     .join(Session, Session.account_id == Account.id)
     .where(
         Session.digest == db.bindparam("digest"),
@@ -99,10 +99,11 @@ def viewer_of_request(*, looks: bool = True) -> Viewer | None:
         row = connection.execute(_SIGNED_IN, {"digest": digest(secret), "now": now}).first()
     if row is None:
         return None
-    account_id, name, role, guest_of, session_id, proved_at, seen_at = row
+    account_id, name, role, guest_of, session_id, proved_at, seen_at, by_password_alone = row
     if looks and seen_at < now - SEEN_SECONDS and request.endpoint not in POLLS:
         _note_seen(session_id, now)
-    return Viewer(account_id, name, role, guest_of or account_id, session_id, proved_at)
+    owner_id = guest_of or account_id
+    return Viewer(account_id, name, role, owner_id, session_id, proved_at, bool(by_password_alone))
 
 
 def _note_seen(session_id: int, now: float) -> None:

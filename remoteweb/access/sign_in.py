@@ -12,7 +12,18 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refusals, secret
-from remoteweb.access import bp, coming_in, cookies, known, passwords, people, recovery, sessions, throttle
+from remoteweb.access import (
+    bp,
+    coming_in,
+    cookies,
+    known,
+    passwords,
+    people,
+    recovery,
+    second_factor,
+    sessions,
+    throttle,
+)
 from remoteweb.access.onward import here, onward
 from remoteweb.access.origin import is_loopback
 from remoteweb.accounts import Account
@@ -81,6 +92,9 @@ def with_password() -> AnyResponse:
         db.session.rollback()
         coming_in.note_failure(account, "by password")
         return page(401, WRONG, name=name, next_=request.form.get("next"))
+    if is_right and second_factor.bars(account):
+        coming_in.note_failure(account, "by password alone")
+        return page(401, second_factor.INSTEAD, name=name, next_=request.form.get("next"))
     throttle.refill(tries.own)
     how = "by a recovery code" if by_code else "by password"
     return coming_in.let_in(account, how, onward(request.form.get("next")))
