@@ -24,25 +24,22 @@ _IS_OVER = and_(_job.source_id == _source.id, ~_job.cleaned, ~_job.open, _job.en
 _LAST = select(_job.id).where(_IS_OVER).offset(bindparam("skipped")).limit(1).correlate(table_of(Source))
 # With a narrow key nothing is cleaned.
 _IS_WIDE = exists().where(_server.id == _source.server_id, _server.narrow == "")
-_DUE = select(_source.app).where(
-    _source.id.in_(bindparam("sources", expanding=True)),
-    _IS_WIDE,
-    _source.clean_at <= bindparam("now"),
-    _LAST.scalar_subquery().is_not(None),
-)
+IS_DUE = and_(_IS_WIDE, _source.clean_at <= bindparam("now"), _LAST.scalar_subquery().is_not(None))
 
 
-def planned(known: Mapping[str, int]) -> list[Cleaning]:
-    """What this sync asks for, in the caller's transaction; a try that does not end well is repeated an hour later."""
+def over_since(now: float) -> dict[str, float]:
+    """What IS_DUE, of a source, has to be told besides `now`."""
+    return {"before": now - current_app.config["CLEAN_DAYS"] * DAY, "skipped": ENOUGH - 1}
+
+
+def planned(due: Mapping[str, int]) -> list[Cleaning]:
+    """What this sync asks for of those that are due, in the caller's transaction; a try that does not end well is repeated an
+    hour later.
+    """
     days, trash = current_app.config["CLEAN_DAYS"], current_app.config["TRASH_DAYS"]
-    if not days or not known:
+    if not days or not due:
         return []
-    now = time.time()
-    sources = list(known.values())
-    asked = {"sources": sources, "now": now, "before": now - days * DAY, "skipped": ENOUGH - 1}
-    due = db.session.scalars(_DUE, asked).all()
-    if due:
-        _postpone([known[app] for app in due], now + RETRY_SECONDS)
+    _postpone(list(due.values()), time.time() + RETRY_SECONDS)
     return [Cleaning(app, LIMIT, days * DAY, trash * DAY if trash else None) for app in due]
 
 

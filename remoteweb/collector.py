@@ -31,8 +31,16 @@ _NOT_WRITTEN = "How a sync ended could not be written down; its lease runs out b
 _ACCEPT_IT = "“Sign in” on the page Servers shows it, to be compared and accepted; or do it on a terminal."
 
 _source = table_of(Source).c
+# One statement tells what is asked for, and whether there is anything more to look for: mostly there is not.
 _SOURCES = (
-    select(_source.app, _source.id, _source.cursor)
+    select(
+        _source.app,
+        _source.id,
+        _source.cursor,
+        sending.is_due_of(_source.id).label("has_due"),
+        tails.IS_ANY_WAITING.label("are_tails_waiting"),
+        cleaning.IS_DUE.label("is_cleaning_due"),
+    )
     .where(_source.server_id == bindparam("server"))
     .order_by(_source.id)
 )
@@ -98,10 +106,6 @@ def _begin(
             continue
         run_id = runs.begin(lease, asked_by, whole_server=apps is None)
         sync = _planned(lease, Progress(run_id, listener), apps)
-        sync.has_due = sending.is_any_due(lease, list(sync.known.values()))
-        sync.tails = tails.waiting(list(sync.known.values()))
-        if not sync.has_due:  # a sync that a person waits for has enough to do
-            sync.cleanings = cleaning.planned(sync.known)
         server = db.session.get_one(Server, server_id)
         db.session.expunge(server)
         db.session.commit()
@@ -109,20 +113,28 @@ def _begin(
 
 
 def _planned(lease: Lease, progress: Progress, apps: list[str] | None) -> Sync:
-    """The apps that are named, else all that are not paused; with the cursors of those that are known."""
+    """The apps that are named, else all that are not paused; of those that are known also the cursor, and what is due."""
     query = _UNPAUSED if apps is None else _NAMED
-    known = db.session.execute(query, {"server": lease.server_id, "apps": apps}).all()
-    wanted: Iterable[str] = apps if apps is not None else [app for app, _, _ in known]
-    return Sync(
+    now = time.time()
+    asked = {"server": lease.server_id, "apps": apps, "now": now, "held": lease.fence, "since": tails.since()}
+    known = db.session.execute(query, asked | cleaning.over_since(now)).all()
+    wanted: Iterable[str] = apps if apps is not None else [row.app for row in known]
+    sync = Sync(
         lease,
         progress,
         list(wanted),
         apps is not None,
         time.time(),
         results={app: SourceResult(app) for app in wanted},
-        known={app: source_id for app, source_id, _ in known},
-        cursors={app: cursor for app, _, cursor in known},
+        known={row.app: row.id for row in known},
+        cursors={row.app: row.cursor for row in known},
+        has_due=any(row.has_due for row in known),
     )
+    if any(row.are_tails_waiting for row in known):
+        sync.tails = tails.waiting(list(sync.known.values()))
+    if not sync.has_due:  # a sync that a person waits for has enough to do
+        sync.cleanings = cleaning.planned({row.app: row.id for row in known if row.is_cleaning_due})
+    return sync
 
 
 def _carry_out(sync: Sync, shell_factory: ShellFactory, at: Server, timeout: float) -> Answer:

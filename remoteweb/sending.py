@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, select
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, or_, select
 
 from remotejobs.document import document as record_of
 from remotejobs.exchange import Cancel, Resubmission, Submission
@@ -61,11 +61,6 @@ def due(source_ids: Iterable[int], now: float, fence: int | None = None) -> list
     )
 
 
-def is_any_due(lease: Lease, source_ids: list[int]) -> bool:
-    asked = {"now": time.time(), "held": lease.fence, "sources": source_ids}
-    return db.session.scalar(_ANY_DUE, asked) is not None
-
-
 def claim(lease: Lease, source_ids: list[int]) -> list[Sent]:
     """Takes what is due for this exchange; from here on nothing of it can be undone."""
     now = time.time()
@@ -100,12 +95,10 @@ def _is_due(now: float | BindParameter[float], fence: int | BindParameter[int] |
     )
 
 
-_ANY_DUE = (
-    select(Action.id)
-    .where(_is_due(bindparam("now"), bindparam("held")))
-    .where(Action.source_id.in_(bindparam("sources", expanding=True)))
-    .limit(1)
-)
+def is_due_of(source_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a sync of this source has an action to send, at the time `now` and under a lease with the fence `held`."""
+    due_there = select(Action.id).where(_is_due(bindparam("now"), bindparam("held")))
+    return exists(due_there.where(Action.source_id == source_id))
 
 
 def _give_up_the_old(source_ids: list[int], now: float, fence: int) -> list[Job | Source]:

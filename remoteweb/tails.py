@@ -79,10 +79,17 @@ def of(job_id: int) -> Sequence[Tail]:
 
 
 def is_awaited(tails: Sequence[Tail]) -> bool:
-    since = time.time() - WAITED_SECONDS
-    return any(tail.read_at is None and tail.asked_at > since for tail in tails)
+    earliest = since()
+    return any(tail.read_at is None and tail.asked_at > earliest for tail in tails)
 
 
+def since() -> float:
+    """When those that still wait were asked for at the earliest."""
+    return time.time() - WAITED_SECONDS
+
+
+_WAITS = db.and_(Tail.read_at.is_(None), Tail.stream == STREAMS[0], Tail.asked_at > db.bindparam("since"))
+IS_ANY_WAITING = db.select(Tail.id).where(_WAITS).exists()
 # Without the "+", SQLite would begin with all jobs of the sources. Of others' taps there may be thousands.
 _OF_SOURCES = literal_column("+job.source_id", Integer)
 _WAITING = (
@@ -90,7 +97,7 @@ _WAITING = (
     .select_from(Tail)
     .join(Job, Job.id == Tail.job_id)
     .join(Source, Source.id == _OF_SOURCES)
-    .where(Tail.read_at.is_(None), Tail.stream == STREAMS[0], Tail.asked_at > db.bindparam("since"))
+    .where(_WAITS)
     .where(_OF_SOURCES.in_(db.bindparam("sources", expanding=True)), Job.key.is_not(None))
     .order_by(Tail.asked_at)
     .limit(db.bindparam("most", type_=Integer))
@@ -99,7 +106,7 @@ _WAITING = (
 
 def waiting(source_ids: Sequence[int]) -> list[Wanted]:
     """Those that were tapped first, no more than one exchange asks for."""
-    asked = {"since": time.time() - WAITED_SECONDS, "sources": source_ids}
+    asked = {"since": since(), "sources": source_ids}
     # An answer names the key alone: of two apps that have the same one, the second waits for the next sync.
     asked["most"] = AT_ONCE * len(source_ids)
     by_key: dict[str, Wanted] = {}
