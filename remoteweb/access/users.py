@@ -1,12 +1,24 @@
 """The administrator's page of accounts: who there is, inviting, shutting out."""
 
+from itertools import groupby
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
 from flask import abort, current_app, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import viewer
 from remoteweb.access import bp, entry, not_allowed, people, proof
 from remoteweb.accounts import GUEST, USER, Account
+from remoteweb.config import LOOPBACK
 from remoteweb.database import db
+
+
+class Picture(NamedTuple):
+    """A QR code as a path of SVG: in the page itself, since an address of its own would carry the link into logs."""
+
+    size: int
+    path: str
 
 
 @bp.get("/users")
@@ -79,7 +91,26 @@ def _page(sentence: str = "", link: str = "", invited: str = "") -> str:
         sentence=sentence,
         link=link,
         invited=invited,
+        picture=_picture(link),
     )
+
+
+def _picture(link: str) -> Picture | None:
+    """For a phone's camera, where a phone can open it."""
+    if not link or urlsplit(link).hostname in LOOPBACK:
+        return None
+    import segno
+
+    rows = [list(row) for row in segno.make(link, error="m").matrix_iter(border=4)]
+    path = []
+    for y, row in enumerate(rows):
+        x = 0
+        for is_dark, run in groupby(row):
+            width = len(list(run))
+            if is_dark:
+                path.append(f"M{x} {y}h{width}v1h-{width}z")
+            x += width
+    return Picture(len(rows), "".join(path))
 
 
 def _for_administrators() -> None:
