@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 PACKAGING := setup.cfg pyproject.toml
 # File by file, in the order of tests/conftest.py: the longest first.
-AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
+AT_ONCE := -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-postgresql test-isolated check bench soak requirements audit real-parts
 .DEFAULT_GOAL := run
@@ -17,7 +17,7 @@ AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 run: $(VENV)/installed
 	@exec $(BIN)/remoteweb serve
 
-# Three at a time, also on two cores, each with real parts of its own: much of a test is waiting. `make test ARGS="tests/library -k key"` runs a part.
+# Four at a time, also on two cores, each with real parts of its own: much of a test is waiting. `make test ARGS="tests/library -k key"` runs a part.
 test: real-parts $(VENV)/installed-test
 	$(BIN)/pytest $(AT_ONCE) $(ARGS)
 

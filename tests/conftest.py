@@ -1,5 +1,6 @@
 """Real parts for every test that asks for them, started once, on demand; and a home that is not yours."""
 
+import gc
 import os
 import shutil
 import signal
@@ -40,25 +41,40 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 SLURM_COMMANDS = ("slurmctld", "slurmd", "sbatch", "munged", "setpriv")
 # Files that take longest, the longest first: they are begun first, so that no worker has one left at the end.
 LONGEST = (
-    "test_update_database",
+    "test_slurm_identity",
     "test_pages",
-    "test_collector_trouble",
-    "test_submission",
-    "test_servers",
-    "test_registry",
-    "test_cli",
-    "test_collector",
-    "test_list",
-    "test_whole_road",
+    "test_update_database",
     "test_slurm_live",
-    "test_hostile_values",
-    "test_shell_asked",
-    "test_serve",
+    "test_submission",
+    "test_collector_steps",
     "test_cancelling",
-    "test_collector_killed",
+    "test_adding",
+    "test_adding_a_server",
+    "test_whole_road",
+    "test_serve",
+    "test_collector_trouble",
+    "test_cli",
+    "test_inert",
+    "test_web",
+    "test_killed_probe",
+    "test_sinks",
+    "test_upgrade",
+    "test_exchange",
     "test_jobs",
+    "test_servers",
+    "test_collector_database",
+    "test_sealing",
+    "test_clocks",
+    "test_collector",
+    "test_registry",
+    "test_made_keys",
+    "test_shell_hostile",
+    "test_deploy",
+    "test_collector_killed",
+    "test_key_pages",
     "test_packaging",
-    "test_two_of_each",
+    "test_inert_logins",
+    "test_owners",
 )
 ACCOUNTING_COMMANDS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "mariadb")
 
@@ -66,6 +82,11 @@ ACCOUNTING_COMMANDS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-ad
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: garbage is looked for among what the tests make."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ Most of a command's start is imports. What begins here differs from one that was
 sees: its own session, environment, folder, streams and arguments. Whatever changes how Python itself starts is not for it.
 """
 
+import fcntl
 import importlib
 import json
 import os
@@ -13,8 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,14 +49,21 @@ class Forge:
         self, arguments: list[str], environment: dict[str, str], cwd: Path, given: str, seconds: float
     ) -> subprocess.CompletedProcess[str]:
         """As subprocess.run does, with text; raises TimeoutExpired, and the command's session is killed then."""
-        (in_read, in_write), (out_read, out_write), (err_read, err_write), (says, said) = (
-            os.pipe() for _ in range(4)
-        )
-        asked = json.dumps({"arguments": arguments, "environment": environment, "cwd": str(cwd)}).encode()
-        socket.send_fds(self._socket, [asked], [in_read, out_write, err_write, said])
-        for end in (in_read, out_write, err_write, said):
+        (in_read, in_write), (out_read, out_write), (err_read, err_write) = (os.pipe() for _ in range(3))
+        says = self.begin(arguments, environment, cwd, [in_read, out_write, err_write])
+        for end in (in_read, out_write, err_write):
             os.close(end)
         return _followed(arguments, given.encode(), in_write, out_read, err_read, says, seconds)
+
+    def begin(
+        self, arguments: Sequence[str], environment: dict[str, str], cwd: Path, streams: list[int]
+    ) -> int:
+        """Where its process id is said, and how it ended: a descriptor to read both from. A terminal becomes its own."""
+        says, said = os.pipe()
+        asked = json.dumps({"arguments": arguments, "environment": environment, "cwd": str(cwd)}).encode()
+        socket.send_fds(self._socket, [asked], [*streams, said])
+        os.close(said)
+        return says
 
 
 def _followed(
@@ -119,6 +129,8 @@ def _serve(asked: socket.socket) -> None:
 def _become(asked: dict[str, object], streams: list[int]) -> None:
     """The command: its end is the end of this process, as Python does it."""
     os.setsid()
+    if os.isatty(streams[0]):
+        fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)

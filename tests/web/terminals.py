@@ -27,10 +27,8 @@ _forges: list[Forge] = []
 def run(*arguments: str, given: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Without a terminal, as cron does."""
     here, cwd = environment(), cwd or Path(os.environ["HOME"])
-    if not _forges:
-        _forges.append(Forge(here))
-    if _forges[0].serves(here):
-        return _forges[0].run(list(arguments), here, cwd, given, 90.0)
+    if forge := _forge_for(here):
+        return forge.run(list(arguments), here, cwd, given, 90.0)
     return subprocess.run(
         [*COMMAND, *arguments],
         input=given,
@@ -42,6 +40,13 @@ def run(*arguments: str, given: str = "", cwd: Path | None = None) -> subprocess
         env=here,
         start_new_session=True,
     )
+
+
+def _forge_for(environment: dict[str, str]) -> Forge | None:
+    """None for what has to be started anew, since Python itself is to start otherwise."""
+    if not _forges:
+        _forges.append(Forge(environment))
+    return _forges[0] if _forges[0].serves(environment) else None
 
 
 def begin(*arguments: str) -> "subprocess.Popen[str]":
@@ -64,14 +69,27 @@ def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def _said(ended: int) -> int:
+    with open(ended, "rb") as says:
+        return int(says.read().split()[1])
+
+
 class Terminal:
     """A command on a terminal: what it shows is waited for, what is typed is sent."""
 
     def __init__(self, *arguments: str, command: Sequence[str] = COMMAND) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(os.environ["HOME"])
-            os.execvpe(command[0], [*command, *arguments], environment())  # noqa: S606
+        here, home = environment(), Path(os.environ["HOME"])
+        if command is COMMAND and (forge := _forge_for(here)):
+            self.fd, its = pty.openpty()
+            ended = forge.begin(arguments, here, home, [its, its, its])
+            os.close(its)
+            self._status = lambda: _said(ended)
+        else:
+            pid, self.fd = pty.fork()
+            if pid == 0:
+                os.chdir(home)
+                os.execvpe(command[0], [*command, *arguments], here)  # noqa: S606
+            self._status = lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         self.shown = ""
         self._closed = False
 
@@ -91,9 +109,8 @@ class Terminal:
             assert time.monotonic() < until, self.shown
             if not self._read(0.5) and typing and not self._closed:
                 self.type(typing)
-        _, status = os.waitpid(self.pid, 0)
         os.close(self.fd)
-        return os.waitstatus_to_exitcode(status)
+        return self._status()
 
     def _read(self, seconds: float) -> bool:
         if not select.select([self.fd], [], [], seconds)[0]:
