@@ -5,6 +5,7 @@ They live in the memory of the worker that made them, and end with it. The serve
 
 import threading
 import time
+from collections.abc import Callable
 
 from remotejobs.errors import LoginError
 from remotejobs.output import MAX_STDOUT, Output, Progress, Readable
@@ -63,13 +64,23 @@ class KeptConnections:
         self._shells: dict[int, SSHShell] = {}
         self._lock = threading.Lock()
 
-    def keep(self, server_id: int, shell: SSHShell, until: float) -> None:
-        """From now on; a transaction of its own. The row comes first: what has none is closed at the next look."""
+    def keep(
+        self, server_id: int, shell: SSHShell, until: float, may_be: Callable[[], bool] = lambda: True
+    ) -> bool:
+        """From now on; a transaction of its own, in which `may_be` is asked. False: it is the caller's to close.
+
+        The row comes first: what has none is closed at the next look.
+        """
+        begin_writing()
+        if not may_be():
+            db.session.rollback()
+            return False
         _note(server_id, until, self.holder)
         with self._lock:
             before, self._shells[server_id] = self._shells.get(server_id), shell
         if before is not None:
             before.close()
+        return True
 
     def lend(self, server: Server) -> Shell | None:
         with self._lock:
@@ -126,7 +137,6 @@ def let_go(server_id: int, holder: str | None = None) -> None:
 
 
 def _note(server_id: int, until: float, holder: str) -> None:
-    begin_writing()
     kept = db.update(Server).where(Server.id == server_id).values(kept_until=until, kept_by=holder)
     db.session.execute(kept)
     _tell(server_id)

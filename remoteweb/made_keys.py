@@ -79,6 +79,13 @@ def was_revoked(at: At) -> bool:
     return bool(_of(at, REVOKED))
 
 
+def was_one_revoked(ids: Sequence[int]) -> bool:
+    """Since they were live. If not, none of them is before the caller's transaction has ended."""
+    query = db.select(MadeKey.state).where(MadeKey.id.in_(ids)).order_by(MadeKey.id).with_for_update()
+    states = db.session.scalars(query).all()
+    return REVOKED in states or len(states) < len(ids)  # of one, it was said already that its line is removed
+
+
 def wanted() -> list[int]:
     """Of everybody, for the worker."""
     return list(db.session.scalars(db.select(MadeKey.id).where(MadeKey.state == WANTED).order_by(MadeKey.id)))

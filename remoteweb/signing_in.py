@@ -9,11 +9,12 @@ from flask import Flask
 from remotejobs.errors import HostKeyChanged, HostKeyUnknown, RemoteJobsError
 from remotejobs.output import Output
 from remotejobs.shell import Shell, SSHShell
-from remoteweb import audit, collector, connect, logins, sources, viewer
+from remoteweb import audit, collector, connect, logins, made_keys, sources, viewer
 from remoteweb.database import begin_writing, db
 from remoteweb.handover import Listener
 from remoteweb.kept import KeptConnections, Lent
 from remoteweb.leases import Busy
+from remoteweb.made_keys import At
 from remoteweb.models import Server
 from remoteweb.prompting import Asker
 from remoteweb.runs import Unwanted
@@ -58,6 +59,7 @@ class SigningIn:
         self._app, self._kept = app, kept
         self._asker = Asker(app, login_id, self.holder, listener)
         self._shell: SSHShell | None = None
+        self._keys: list[int] = []  # that were made here, and may have opened it
         self._stage = ""
         self.is_taken = self.is_over = False
 
@@ -126,6 +128,7 @@ class SigningIn:
 
     def _factory(self, login: Login) -> Callable[[Server], Shell]:
         def shell(server: Server) -> Shell:
+            self._keys = [row.id for row in made_keys.live(At.of(server))]
             self._shell = connect.asking(server, login.way, self._asker, self._still_wanted)
             if self.is_over:
                 self._shell.end()
@@ -167,5 +170,10 @@ class SigningIn:
             logins.note_too_late(self.login_id, self.holder, line(TOO_LATE.format(result), 600))
         db.session.commit()
         if is_wanted and self._asker.was_needed and login.keep_seconds and self._shell is not None:
-            shell, self._shell = self._shell, None
-            self._kept.keep(server_id, shell, time.time() + login.keep_seconds)
+            until = time.time() + login.keep_seconds
+            if self._kept.keep(server_id, self._shell, until, self._is_by_no_revoked_key):
+                self._shell = None
+
+    def _is_by_no_revoked_key(self) -> bool:
+        """A person takes a while to answer, and may have revoked a key meanwhile."""
+        return not made_keys.was_one_revoked(self._keys)
