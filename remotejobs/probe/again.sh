@@ -5,18 +5,28 @@ resubmission() {
   is_key "$3" || { settled "$1" refused - - no-job; return; }
   enter "$2"
   case $? in 1) settled "$1" unknown - - absent; return ;; 2) settled "$1" unknown - - "$trouble"; return ;; esac
+  # What an earlier try has done stands, whatever has become of the record since; what one has begun is not refused.
+  uuid=$1 act=actions/$1 hash=${3%_*} key=- id=- code=failed state=refused text=
+  is_uuid "$1" && earlier_try && { settled "$1" "$state" "$key" "$id" "$code" "$text"; return; }
   kept "$3"
   case $? in
     0) belongs_here "$1" "$3" && repeat "$@" ;;
-    1) settled "$1" refused - - no-job ;;
+    1) settled "$1" "$state" - - no-job ;;
     *) settled "$1" unknown - - unreadable ;;
   esac
 }
 
 repeat() {
-  _uuid=$1 _app=$2 _hash=${3%_*} _asked=$4 _kind=$(member scheduler)
+  _uuid=$1 _app=$2 _hash=${3%_*} _asked=$4
+  # What was killed on the way has refused nothing.
+  _kind=$(member scheduler) || { settled "$_uuid" unknown - - unreadable; return; }
   shift 4
-  [ $# = 0 ] || changed "$_kind" "$@" || { settled "$_uuid" refused - - no-option; return; }
+  [ $# = 0 ] || changed "$_kind" "$@"
+  case $? in
+    0) ;;
+    1) settled "$_uuid" "$state" - - no-option; return ;;
+    *) settled "$_uuid" unknown - - unreadable; return ;;
+  esac
   submission "$_uuid" "$_app" "$_hash" "$_kind" "$_asked" again
 }
 
@@ -29,7 +39,8 @@ is_change() {
   esac
 }
 
-# changed KIND NAME=VALUE...: $document says so, in its options and at the head of its script. 1: this cannot be changed.
+# changed KIND NAME=VALUE...: $document says so, in its options and at the head of its script. 1: this cannot be changed, other:
+# that is not known.
 changed() {
   is_kind "$1" || return 1
   _to=$1

@@ -77,7 +77,7 @@ check_cancel() {
     live) ;;
     over)
       _state=done _code=was-over
-      [ "$_sent" = sent ] && ! ended_by_itself "$3" && cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL" && _code=is-cancelled
+      [ "$_sent" = sent ] && ! ended_by_itself "$3" && is_cancelled "$1" "$2" "$3" && _code=is-cancelled
       return 1 ;;
     *) return 1 ;;
   esac
@@ -142,13 +142,16 @@ proofs() {
     elif ended_by_itself "$5"; then
       settled "$1" done "$5" "$4" was-over
     else
-      cancelled_facts="$cancelled_facts$2$TAB$5.cancel.$f_attempt${TAB}action=$1${TAB}time=$(date +%s)$NL"
+      is_cancelled "$1" "$2" "$5"
       settled "$1" done "$5" "$4" is-cancelled
     fi
     IFS=$NL
   done
   unset IFS
 }
+
+# is_cancelled UUID APP KEY: it was us who ended that attempt.
+is_cancelled() { look_at_clock; cancelled_facts="$cancelled_facts$2$TAB$3.cancel.$f_attempt${TAB}action=$1${TAB}time=$now$NL"; }
 
 settled() { say outcome "$@"; }
 

@@ -83,7 +83,7 @@ keep() {
         # Nothing more will be said of it: there is no accounting, or it has kept silent for an hour.
         if (exited && (accounting != "complete" || gone != "-" && now - gone > 3600))
           print app tab key ".sched." a tab "source=none" tab "line=" tab "time=" now
-      }')
+      }') || return 0  # a line of it may have been cut
   each_app "$_proof"
 }
 
@@ -91,7 +91,8 @@ keep() {
 each_app() {
   [ -n "$1" ] || return 0
   for _app in $(printf '%s\n' "$1" | cut -f 1 | sort -u); do
-    enter "$_app" && printf '%s\n' "$1" | awk -F "$TAB" -v app="$_app" '$1 == app' | cut -f 2- | put_facts
+    enter "$_app" && _its=$(printf '%s\n' "$1" | awk -F "$TAB" -v app="$_app" '$1 == app { print substr($0, length(app) + 2) }') &&
+      printf '%s\n' "$_its" | put_facts
   done
 }
 

@@ -21,7 +21,8 @@ submit_steps() {
   here "$kind" || { code=no-scheduler; return; }
   place=$("${kind}_cluster" 2>/dev/null) && [ -n "$place" ] || { state=unknown code=cannot-look; return; }
   mkdir "$act" 2>/dev/null
-  [ -d "$act" ] || { code=full; return; }
+  _made=$?
+  [ -d "$act" ] || { code=full; [ "$_made" -lt 128 ] || state=unknown code=failed; return; }
   code=full
   claim_key || { state=unknown; return; }
   code=failed
@@ -29,7 +30,9 @@ submit_steps() {
   state=unknown
   # What was begun on another cluster or login node of this home cannot be looked for here.
   [ "${begun_at:-$place}" = "$place" ] || { code=begun-elsewhere text=$begun_at; return; }
-  lay_out || { code=full; return; }
+  code=full
+  lay_out || return
+  code=failed
   "submit_$([ "$kind" = process ] && echo process || echo held)"
 }
 
@@ -39,7 +42,7 @@ earlier_try() {
   [ -d "$act" ] || return 1
   state=unknown
   if [ -r "$act/refused" ]; then state=refused code=scheduler-refused text=$(head -n 1 "$act/refused"); return 0; fi
-  read_key && [ "${key%_*}" = "$hash" ] && read_id "$key" && { [ "$kind" = process ] || [ -e "$act/released" ]; } || { key=-; return 1; }
+  read_key && [ "${key%_*}" = "$hash" ] && read_id "$key" && { [ "$f_scheduler" = process ] || [ -e "$act/released" ]; } || { key=-; return 1; }
   id=$f_id state=done code=submitted
 }
 
@@ -88,7 +91,7 @@ next_n() {
       END { if (!whole) exit 1; print top + 1 }'
 }
 
-# member NAME: a text member of $document, which has one member per line.
+# member NAME: a text member of $document, which has one member per line. Not 0: it was killed, and what it printed is not all.
 member() {
   printf '%s\n' "$document" | awk -v name="\"$1\": \"" '
     index($0, name) == 1 {
@@ -104,42 +107,45 @@ member() {
     }'
 }
 
-# put FILE TEXT: writes it and reads it back, since a quota error may show only at close, where the shell does not look.
+# put FILE TEXT: writes it and reads it back, since a quota error may show only at close, where the shell does not look. Each has a
+# name of its own: where it could not be removed, after it was linked, another text would be written into that file as well.
 put() { printf '%s' "$2" >"$1" && printf '%s' "$2" | cmp -s - "$1"; } 2>/dev/null
 
 # keep_settings: settings/KEY.json, from which on there is a job. A submission that was refused leaves no record of one.
 keep_settings() {
-  _tmp=$act/new.$WORD
+  _tmp=$act/record.$WORD
   _text=$(printf '%s\n' "$document" | sed "1a\\
-\"jobid\": \"$key\",")
+\"jobid\": \"$key\",") || return 1
   put "$_tmp" "$_text$NL" && take "$_tmp" "settings/$key.json" || [ -s "settings/$key.json" ]
   _kept=$?
   rm -f "$_tmp"
   return $_kept
 }
 
-# lay_out: runs/KEY/script and runs/KEY/command (the kept script of the person). Repeats change nothing.
+# lay_out: runs/KEY/script and runs/KEY/command (the kept script of the person). Repeats change nothing. A part of it that was
+# killed on the way would leave a job without its limits, or without anything to do.
 lay_out() {
-  _tmp=$act/new.$WORD
-  shell=$(member shell)
+  _tmp=$act/script.$WORD
+  shell=$(member shell) || { code=failed; return 1; }
   # A path, and perhaps -l: whatever else a record says there would be run.
   case ${shell%' -l'} in /*[!A-Za-z0-9/._-]* | [!/]* | '') shell=/bin/sh ;; esac
   _text=$(
     printf '#!%s\n' "$shell"
-    member header
+    member header || exit 1
     printf 'remotejobs_run=%s\n' "$R/runs/$key"
     eval "printf '%s\n' \"\$${kind}_identity\""
     printf '%s\n' "$remotejobs_wrapper"
-    member job
+    member job || exit 1
     printf 'remotejobs_main'
-  )
+  ) || { code=failed; return 1; }
   put "$_tmp" "$_text$NL" && chmod 700 "$_tmp" && take "$_tmp" "runs/$key/script"
   _laid=$?
   rm -f "$_tmp"
   [ "$_laid" = 0 ] || [ -s "runs/$key/script" ] || return 1
+  _tmp=$act/command.$WORD
   case $document in *'
 "script": "'*)
-    _text=$(member script; echo .)  # the dot keeps the newlines at its end
+    _text=$(member script && echo .) || { code=failed; return 1; }  # the dot keeps the newlines at its end
     put "$_tmp" "${_text%.}" && chmod 700 "$_tmp" && { take "$_tmp" "runs/$key/command" || [ -s "runs/$key/command" ]; }
     _laid=$?
     rm -f "$_tmp"
@@ -147,10 +153,19 @@ lay_out() {
   esac
 }
 
+# held_name: what the job is called while it is held: its own name, as far as a scheduler takes that, and letters of the action. It
+# is the same at every try, or what was handed over would not be found again.
+held_name() {
+  _name=$(member name) || return 1
+  printf '%s\n' "$uuid" "$_name" | awk '
+    NR == 1 { gsub(/-/, ""); for (i = 1; i <= 10; i++) letters = letters substr("abcdefghijklmnop", index("0123456789abcdef", substr($0, i, 1)), 1); next }
+    { gsub(/[^A-Za-z0-9._+-]/, ""); name = name $0 }
+    END { name = substr(name, 1, 40); print (name == "" ? "job" : name) "." letters }'
+}
+
 # A scheduler that can hold: the job waits under a name ending in the action's own letters until its id is recorded.
 submit_held() {
-  name=$(member name | tr -cd 'A-Za-z0-9._+-' | cut -c 1-40)
-  held=${name:-job}.$(printf '%s' "$uuid" | tr -d - | tr 0-9a-f a-p | cut -c 1-10)
+  held=$(held_name) || return
   # On a home that several clusters share, a try may be continued on another one.
   if read_id "$key" && [ "$f_cluster" != "$place" ]; then code=begun-elsewhere text=$f_cluster; return; fi
   # Also where the id is recorded: a try that was killed, or that runs at the same time, may have left a twin.
@@ -167,8 +182,9 @@ submit_held() {
     *) "${kind}_waits" "$id" "$f_submitted"
       case $? in 0) ;; 1) state=done code=submitted acted=yes; return ;; *) code=cannot-look; return ;; esac ;;
   esac
-  _twins=$(printf '%s\n' "$_found" | awk -v id="$id" '$3 == "listed" && $1 != id { print $1 }')
-  [ -z "$_twins" ] || printf '%s\n' "$_twins" | "${kind}_cancel" "$held" >/dev/null 2>&1
+  # Once this one is released nobody looks for them any more.
+  _twins=$(printf '%s\n' "$_found" | awk -v id="$id" '$3 == "listed" && $1 != id { print $1 }') || { code=cannot-look; return; }
+  [ -z "$_twins" ] || [ "$(printf '%s\n' "$_twins" '~' | "${kind}_cancel" "$held" 2>/dev/null)" = '~' ] || { code=not-released; return; }
   if [ ! -e "$act/released" ]; then
     "${kind}_release" "$id" "$(member name)" >/dev/null 2>&1 || { code=not-released; return; }
     # Not `:`, which ends the whole shell where the file cannot be made.
@@ -210,9 +226,9 @@ hand_over() {
 
 # note_earlier: the one of the last turn may come after all, once this action is over: whoever looks at the queue then ends it.
 note_earlier() {
-  put "$act/new.$WORD" "$uuid $kind $place $held $_since$NL" && take "$act/new.$WORD" "actions/earlier.$uuid.$_turn" || [ -s "actions/earlier.$uuid.$_turn" ]
+  put "$act/earlier.$WORD" "$uuid $kind $place $held $_since$NL" && take "$act/earlier.$WORD" "actions/earlier.$uuid.$_turn" || [ -s "actions/earlier.$uuid.$_turn" ]
   _noted=$?
-  rm -f "$act/new.$WORD"
+  rm -f "$act/earlier.$WORD"
   return $_noted
 }
 
@@ -238,9 +254,9 @@ unsettle() {
 
 # record_id ID SUBMITTED ...: the first writer wins; f_id is what was recorded.
 record_id() {
-  [ -n "$2" ] || return 1
+  [ -n "$2" ] && _born=$(printf '%s' "$uuid" | tr -d - | cut -c 1-16) && [ -n "$_born" ] || return 1
   printf 'scheduler=%s\ncluster=%s\nhost=%s\nid=%s\nsubmitted=%s\nincarnation=%s\naction=%s\nend\n' "$kind" "$place" "$HOST" \
-    "$1" "$2" "$(printf '%s' "$uuid" | tr -d - | cut -c 1-16)" "$uuid" >"$act/id.$WORD"
+    "$1" "$2" "$_born" "$uuid" >"$act/id.$WORD"
   is_whole "$act/id.$WORD" && ln "$act/id.$WORD" "facts/$key.id" 2>/dev/null
   rm -f "$act/id.$WORD"
   read_id "$key"

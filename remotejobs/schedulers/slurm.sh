@@ -278,7 +278,8 @@ slurm_release() {
   return 1
 }
 
-# slurm_cancel [NAME]: stdin ids; with NAME only those that have it, since an id may be another job's by now.
+# slurm_cancel [NAME]: stdin ids; with NAME only those that have it, since an id may be another job's by now. (Then what was cut
+# off counts as not told.)
 # Says which of them Slurm was not told of, and at the end of the list repeats its mark. (That it was told is no evidence:
 # scancel ends 0 for a job that never was; and what was cut off may have arrived.)
 slurm_cancel() {
@@ -289,7 +290,7 @@ slurm_cancel() {
     while IFS= read -r _ids; do
       [ "$_ids" != '~' ] || { echo '~'; break; }
       $BOUND scancel $_only $_ids </dev/null >/dev/null 2>&1
-      case $? in 0 | 124 | 13[0-9] | 14[0-9]) ;; *) printf '%s\n' $_ids ;; esac
+      case $?,$1 in 0,* | 124, | 13[0-9], | 14[0-9],) ;; *) printf '%s\n' $_ids ;; esac
     done
   }
 }

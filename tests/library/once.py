@@ -9,6 +9,7 @@ from typing import Any
 from library.machines import Machine, until
 
 from remotejobs import ActionUnknown, RemoteJobSubmitter
+from remotejobs.records import JobKey
 
 Try = Callable[[RemoteJobSubmitter], object]
 Check = Callable[[], None]
@@ -27,11 +28,11 @@ class Place:
     def __post_init__(self) -> None:
         self.jobs = self.machine.submitter()
 
-    def made(self, script: str = ":") -> dict[str, Any]:
+    def made(self, script: str = ":", **limits: Any) -> dict[str, Any]:
         self.number += 1
         line = f"echo ran >>~/proof-{self.number}; {script}"
         return self.jobs.create_settings(
-            None, None, "sh", ["-c", line], scheduler=self.machine.scheduler, shell="/bin/sh"
+            None, None, "sh", ["-c", line], scheduler=self.machine.scheduler, shell="/bin/sh", **limits
         )
 
     def runs(self) -> int:
@@ -92,7 +93,33 @@ def cancelling(place: Place, token: str) -> tuple[Try, Check]:
     return lambda jobs: jobs.cancel_job(hash_, 1, action=token), cancelled
 
 
-ACTIONS = {"submit": submission, "resubmit": resubmission, "cancel": cancelling}
+def resubmission_with_less(place: Place, token: str) -> tuple[Try, Check]:
+    """Each run leaves what it was given; a process cannot be given anything."""
+    given = place.machine.home / f"given-{place.number + 1}"
+    told = f'echo "$SLURM_JOB_PARTITION $SLURM_MEM_PER_NODE $(squeue -h -j "$SLURM_JOB_ID" -o %l)" >>{given}; exit 3'
+    first = str(place.jobs.submit_job(place.made(told, walltime=120, memory="400M"))["jobid"])
+    hash_ = first.partition("_")[0]
+    until(place.jobs, first, lambda state: state["status"] == "failed")
+
+    def once_with_less() -> None:
+        keys = [key for key in place.jobs.settings.list_keys() if hash_ in key]
+        assert len(keys) == 2
+        until(place.jobs, keys[1], lambda state: state["exit_code"] == 3)
+        assert given.read_text().splitlines() == ["main 400 2:00", "low 300 1:00"]
+        record, _ = place.jobs.settings.look_up(JobKey.parse(keys[1]))
+        assert record.settings is not None
+        assert record.settings["options"] == {"partition": "low", "memory": 300, "walltime": 60}
+
+    limits: dict[str, Any] = {"walltime": 60, "memory": "300M", "partition": "low"}
+    return lambda jobs: jobs.resubmit_job(hash_, 1, action=token, **limits), once_with_less
+
+
+ACTIONS = {
+    "submit": submission,
+    "resubmit": resubmission,
+    "resubmit with less": resubmission_with_less,
+    "cancel": cancelling,
+}
 
 
 def new_token() -> str:

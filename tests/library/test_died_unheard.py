@@ -15,7 +15,7 @@ from library.registries import Folder, fact_text, key_of, settings_text
 
 from remotejobs import RemoteJobSubmitter, ServerProblem
 from remotejobs.answer import Outcome
-from remotejobs.errors import ActionUnknown
+from remotejobs.errors import ActionUnknown, AnswerBroken
 from remotejobs.exchange import Cancel, Request, SourceRequest, exchange
 from remotejobs.records import JobKey
 from remotejobs.settings import work_hash
@@ -208,6 +208,19 @@ def test_a_job_that_was_told_to_end_is_not_proved_cancelled_where_the_last_look_
     strike("awk", LISTED, '[ "$number" = 1 ] || kill -9 $$')
     assert cancelled(living).code == "told"
     assert not list(folder.path.glob("facts/*.cancel.*"))
+
+
+def test_without_its_clock_a_server_notes_nothing(folder: Folder, strike: Strike) -> None:
+    gone = PROCESS | {"id": 4711, "sid": 4711, "start_ticks": 1, "boot": "before", "submitted": SUBMITTED}
+    folder.settings(KEY, settings_text(scheduler="process"))
+    folder.fact(KEY, "id", fact_text(**gone))
+    strike("date", "+%s")
+    with pytest.raises(AnswerBroken):
+        exchange(LocalShell(), Request([SourceRequest(APP, None)]))
+    assert not list(folder.path.glob("facts/*.gone.*"))
+    strike("date", "nothing")
+    exchange(LocalShell(), Request([SourceRequest(APP, None)])).close()
+    assert list(folder.path.glob("facts/*.gone.*"))
 
 
 @pytest.mark.parametrize("line", ["'function facts(path'", "'print key, a, '"])

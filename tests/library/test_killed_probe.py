@@ -62,6 +62,10 @@ def struck(scene: Scene, action: str, at: int | str, when: When, what: str = KIL
     return begun
 
 
+# One command alone is killed, as by a server that is short of memory: the program goes on, and may not take that for an answer.
+ALONE = "kill -s KILL $$"
+
+
 # The steps of which each is the only witness of what was done before it, and what follows from it.
 @pytest.mark.parametrize(
     ("scheduler", "action", "step", "when"),
@@ -70,6 +74,7 @@ def struck(scene: Scene, action: str, at: int | str, when: When, what: str = KIL
         ("process", "resubmit", "ln actions", "after"),
         ("process", "cancel", "mkdir actions/facts", "before"),
         ("slurm", "submit", "sbatch", "after"),
+        ("slurm", "resubmit with less", "ln actions", "after"),
     ],
 )
 def test_whatever_step_the_server_dies_at_the_same_action_again_settles_it(
@@ -80,21 +85,55 @@ def test_whatever_step_the_server_dies_at_the_same_action_again_settles_it(
         assert scene.steps.is_struck
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "action", "step"),
+    [
+        *(("process", "submit", step) for step in ("base64 -d", 'name="job', "sed 1a", "mkdir actions")),
+        *(("slurm", "resubmit with less", step) for step in ('name="header', "awk -v changes=")),
+    ],
+)
+def test_a_command_that_is_killed_changes_nothing_in_what_was_asked_for(
+    request: pytest.FixtureRequest, scheduler: str, action: str, step: str
+) -> None:
+    with on(request, scheduler) as scene:
+        struck(scene, action, step, "before", ALONE)
+        assert scene.steps.is_struck
+
+
+def test_what_could_not_be_removed_is_not_written_into_again(request: pytest.FixtureRequest) -> None:
+    with on(request, "process") as scene:
+        scene.steps.stand_in("rm", 'case "$*" in "-f actions/"*) exit 1 ;; esac; exec "$real" "$@"')
+        token = new_token()
+        act, is_so = submission(scene, token)
+        act(scene.jobs)
+        is_so()
+
+
+SWEPT = [
+    *(("process", action) for action in ACTIONS if action != "resubmit with less"),
+    *(("slurm", action) for action in ACTIONS),
+]
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(("scheduler", "action"), SWEPT)
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("scheduler", ["process", "slurm"])
+@pytest.mark.parametrize("what", [KILL, ALONE], ids=["the program", "a command"])
 def test_at_every_step_the_server_may_die(
-    request: pytest.FixtureRequest, scheduler: str, action: str, when: When
+    request: pytest.FixtureRequest, scheduler: str, action: str, when: When, what: str
 ) -> None:
     with on(request, scheduler) as scene:
         steps = len(struck(scene, action, 0, when))
-        kills = 0
+        kills, failed = 0, []
         for at in range(FROM, steps + 3, STEP):
-            struck(scene, action, at, when)
+            try:
+                struck(scene, action, at, when, what)
+            except (AssertionError, TimeoutError, ValueError, RemoteJobsError) as error:
+                failed.append(f"{at}: {scene.steps.done[at - 1 :][:1]}: {error}")
             kills += scene.steps.is_struck
         print(f"{scheduler} {action} {when}: {steps} steps, {kills} kills")
+        assert not failed, "\n".join(failed)
 
 
 VANISH = f'mv "$HOME/.{APP}" "$HOME/away"'
@@ -255,6 +294,11 @@ def test_of_two_tries_at_once_one_hands_the_job_over(
     is_so()
 
 
+def hand_over_a_twin(scene: Scene, token: str) -> None:
+    twin = f"sbatch --hold --job-name={token_name(token)} --output=/dev/null --wrap 'touch ~/twin-ran'"
+    assert scene.machine.shell.run(twin).status == 0
+
+
 def test_a_held_twin_of_an_overlapping_try_is_cancelled_by_the_next_one(slurm_scene: Scene) -> None:
     token = new_token()
     act, is_so = submission(slurm_scene, token)
@@ -262,8 +306,44 @@ def test_a_held_twin_of_an_overlapping_try_is_cancelled_by_the_next_one(slurm_sc
     with pytest.raises(AnswerBroken):
         act(slurm_scene.jobs)
     slurm_scene.steps.disarm()
-    twin = f"sbatch --hold --job-name={token_name(token)} --output=/dev/null --wrap 'touch ~/twin-ran'"
-    assert slurm_scene.machine.shell.run(twin).status == 0
+    hand_over_a_twin(slurm_scene, token)
+    act(slurm_scene.jobs)
+    is_so()
+    assert slurm_scene.waiting() == []
+
+
+def test_a_job_that_was_handed_over_is_found_again_also_if_its_name_could_not_be_read_meanwhile(
+    slurm_scene: Scene,
+) -> None:
+    token = new_token()
+    act, is_so = submission(slurm_scene, token)
+    slurm_scene.steps.arm("sbatch", "after")
+    with pytest.raises(AnswerBroken):
+        act(slurm_scene.jobs)
+    slurm_scene.wait_over(token)
+    slurm_scene.steps.arm('name="name', "before", ALONE)
+    with pytest.raises(ActionUnknown):
+        act(slurm_scene.jobs)
+    assert slurm_scene.steps.is_struck
+    slurm_scene.steps.disarm()
+    settle(slurm_scene, token, act)
+    is_so()
+    assert slurm_scene.waiting() == []
+
+
+def test_a_twin_that_could_not_be_cancelled_keeps_the_job_held_until_it_can(slurm_scene: Scene) -> None:
+    token = new_token()
+    act, is_so = submission(slurm_scene, token)
+    slurm_scene.steps.arm("scontrol release")
+    with pytest.raises(AnswerBroken):
+        act(slurm_scene.jobs)
+    slurm_scene.steps.disarm()
+    hand_over_a_twin(slurm_scene, token)
+    slurm_scene.steps.arm("scancel", "before", ALONE)
+    with pytest.raises(ActionUnknown, match="waits held"):
+        act(slurm_scene.jobs)
+    assert slurm_scene.steps.is_struck
+    slurm_scene.steps.disarm()
     act(slurm_scene.jobs)
     is_so()
     assert slurm_scene.waiting() == []

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from library.machines import Machine, until
 from library.slurm_shell import AWKS, SHELLS
 
-from remotejobs import ActionRefused, BadInput
+from remotejobs import ActionRefused, BadInput, NoSuchJob
 from remotejobs.document import document
 from remotejobs.records import JobKey
 from remotejobs.schedulers import sbatch
@@ -201,3 +202,17 @@ def test_a_process_is_not_run_again_with_what_nobody_holds_it_to(server: Machine
 
 def _parts(key: str) -> tuple[str, int]:
     return key.rpartition("_")[0], int(key.rpartition("_")[2])
+
+
+def test_a_run_that_was_begun_is_not_refused_when_its_first_record_is_pruned_before_that_was_heard(
+    server: Machine,
+) -> None:
+    jobs, action = server.submitter(), str(uuid.uuid4())
+    key = str(jobs.submit_job(jobs.create_settings(None, None, "true", scheduler="process"))["jobid"])
+    until(jobs, key, lambda state: state["status"] == "done")
+    again = jobs.resubmit_job(*_parts(key), action=action)
+    for path in server.registry().glob(f"*/{key}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert jobs.resubmit_job(*_parts(key), action=action) == again
+    with pytest.raises(NoSuchJob):
+        jobs.resubmit_job(*_parts(key))
