@@ -169,6 +169,23 @@ def test_at_every_step_the_registry_may_vanish(
             struck(scene, action, at, "before", VANISH)
 
 
+# What a submission makes by `mkdir` and `ln`, each told by a part of its command line.
+MADE_ONCE = ["mkdir actions/", "mkdir runs/", "/key.", " settings/", "/script", " facts/"]
+
+
+def test_that_a_folder_or_a_link_was_not_made_is_believed_only_where_it_is_not_there(
+    slurm_scene: Scene,
+) -> None:
+    """A call that was repeated over NFS reports that it failed, after it has succeeded."""
+    for step in MADE_ONCE:
+        act, is_so = submission(slurm_scene, new_token())
+        slurm_scene.steps.arm(step, "after", "status=1")
+        act(slurm_scene.jobs)
+        assert slurm_scene.steps.is_struck, step
+        slurm_scene.steps.disarm()
+        is_so()
+
+
 # ---- a scheduler that does not say what it did ----
 
 TIMED_OUT = """\
