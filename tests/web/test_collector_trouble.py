@@ -316,6 +316,253 @@ def test_an_answer_that_lacks_a_source_is_used_not_at_all(monkeypatch: pytest.Mo
 def test_a_sync_that_another_one_took_over_from_writes_nothing_more(
     monkeypatch: pytest.MonkeyPatch, home: Any
 ) -> None:
+    registry = Registry(home)
+    for number in range(1, 1201):
+        registry.settings(f"{number:032x}_1", name=f"job {number}")
+    calls = []
+
+    def take_over(stage: str, done: int, total: int | None) -> None:
+        if stage == "writing" and done and not calls:
+            calls.append(done)
+            begin_writing()
+            server = db.session.scalars(db.select(Server)).one()
+            server.fence += 1
+            server.lease_owner = "elsewhere:1:x"
+            db.session.commit()
+
+    with pytest.raises(LeaseLost):
+        sync(listener=take_over)
+    assert db.session.scalar(db.select(db.func.count()).select_from(Job)) == calls[0]
+    server = here()
+    assert (server.lease_owner, server.failures, server.error) == ("elsewhere:1:x", 0, "")
+    server.lease_owner = ""
+    db.session.commit()
+    assert sync().sources[0].jobs == 1200, "the cursor spoke only of what had been written"
+
+
+def test_two_syncs_of_one_server_never_run_at_once() -> None:
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "elsewhere:77:x", ignore_interval=True)
+    db.session.commit()
+    with pytest.raises(Busy, match="process 77 on elsewhere"):
+        sync()
+    begin_writing()
+    leases.give_back(lease)
+    db.session.commit()
+    sync()
+
+
+@pytest.fixture
+def on_postgresql(postgresql: PostgreSQL) -> Iterator[None]:
+    app = create_app({"SQLALCHEMY_DATABASE_URI": postgresql.new_database()})
+    upgrade_database(app)
+    with app.app_context():
+        yield
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.mark.usefixtures("on_postgresql")
+def test_no_other_sync_can_begin_between_the_look_at_the_fence_and_the_commit() -> None:
+    server_id = sources.server("me", "alps.example.org", 22).id
+    begin_writing()
+    lease = leases.take(server_id, "me:1:x", ignore_interval=True)
+    db.session.commit()
+    begin_writing()
+    leases.still_ours(lease)
+    with db.engine.connect() as elsewhere:
+        elsewhere.execute(text("SET lock_timeout = '300ms'"))
+        elsewhere.commit()
+        # A person's request for a sync is a row that only speaks of the server: it goes in without a wait.
+        asked = {"server_id": server_id, "asked_by": "person", "asked_at": time.time()}
+        elsewhere.execute(db.insert(SyncRun).values(**asked))
+        elsewhere.commit()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            elsewhere.execute(db.update(Server).values(fence=Server.fence + 1))
+
+
+def test_the_lease_of_a_holder_that_went_away_runs_out() -> None:
+    submit()
+    sync()
+    server = here()
+    server.lease_owner, server.lease_until = "elsewhere:77:x", time.time() - 1
+    db.session.commit()
+    sync()
+    assert here().lease_owner == ""
+
+
+def test_the_lease_of_a_process_of_this_machine_that_died_is_not_waited_for() -> None:
+    submit()
+    sync()
+    host, _, word = leases.new_owner().split(":")
+    server = here()
+    server.lease_owner, server.lease_until = f"{host}:{2**22 + 1}:{word}", time.time() + 100
+    db.session.commit()
+    sync()
+
+
+def test_a_long_sync_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "me:1:x", ignore_interval=True)
+    db.session.commit()
+    first = here().lease_until
+    with leases.kept(lease):
+        time.sleep(0.5)
+        assert here().lease_until > first
+    db.session.rollback()
+
+
+def test_one_that_was_overtaken_keeps_no_lease_but_its_own_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one may have died since: its lease has to run out."""
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "me:1:x", ignore_interval=True)
+    db.session.commit()
+    server = here()
+    server.fence += 1
+    server.lease_owner, server.lease_until = "elsewhere:77:y", time.time() + 7
+    db.session.commit()
+    until = here().lease_until
+    with leases.kept(lease):
+        time.sleep(0.5)
+        assert here().lease_until == until
+    db.session.rollback()
+
+
+def test_the_shortest_interval_holds_and_a_person_waits_for_its_end() -> None:
+    submit()
+    sync()
+    server = here()
+    server.min_interval = 1.5
+    db.session.commit()
+    with pytest.raises(TooSoon):
+        sync(ignore_interval=False, wait=False)
+    stages = []
+    began = time.monotonic()
+    before = here().last_try_at or 0.0
+    sync(ignore_interval=False, listener=lambda stage, *_: stages.append(stage))
+    assert stages[0] == "waiting" and time.monotonic() - began > 0.5
+    assert (here().last_try_at or 0.0) - before >= 1.5
+
+
+def test_rows_that_say_running_are_closed_when_nobody_runs_them() -> None:
+    submit()
+    sync()
+    server_id = here().id
+    now = time.time()
+    db.session.add(
+        SyncRun(server_id=server_id, asked_by="worker", asked_at=now, state="running", holder="gone:1:x")
+    )
+    db.session.commit()
+    assert runs.close_abandoned() == 1
+    assert (last_run().state, "is gone" in last_run().sentence) == ("failed", True)
+
+
+def test_a_row_whose_holder_lives_is_left_running() -> None:
+    submit()
+    sync()
+    begin_writing()
+    lease = leases.take(here().id, "elsewhere:77:x", ignore_interval=True)
+    run_id = runs.begin(lease, "command", whole_server=True)
+    db.session.commit()
+    assert runs.close_abandoned() == 0
+    assert db.session.get_one(SyncRun, run_id).state == "running"
+
+
+def test_a_server_that_never_answered_is_not_known() -> None:
+    server = sources.server("me", "alps.example.org", 22)
+    with pytest.raises(Unreachable):
+        collector.collect(server, broken(Unreachable("No route to it.")), apps=[APP])
+    assert sources.drop_if_unknown(server.id)
+    assert not db.session.scalars(db.select(Server)).all() + db.session.scalars(db.select(SyncRun)).all()
+
+
+def test_a_folder_that_cannot_be_read_is_no_trouble_of_its_server(home: Any) -> None:
+    (home / f".{APP}").mkdir()
+    (home / f".{APP}" / "version").write_text("remotejobs 99\n")
+    with pytest.raises(ServerProblem, match="newer version"):
+        sync()
+    assert (here().needs_person, here().error, here().failures) == ("", "", 0)
+
+
+def test_an_answer_that_breaks_off_while_it_is_unpacked_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, home: Any
+) -> None:
+    Registry(home).settings("0" * 32 + "_1", name="first")
+
+    def damaged(told: SourceAnswer) -> Iterator[Chunk]:
+        raise ValueError("a packed part is damaged")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SourceAnswer, "chunks", damaged)
+        with pytest.raises(AnswerBroken, match="damaged"):
+            sync()
+    assert sync().sources[0].jobs == 1
+
+
+def test_a_source_that_is_removed_while_it_is_synced_is_gone_and_no_trouble(home: Any) -> None:
+    registry = Registry(home)
+    for number in range(1, 1201):
+        registry.settings(f"{number:032x}_1", name=f"job {number}")
+
+    def remove(stage: str, done: int, total: int | None) -> None:
+        found = sources.find_here(APP)
+        if stage == "writing" and done and found:
+            sources.forget(found.id)
+
+    with pytest.raises(SourceGone):
+        sync(listener=remove)
+    assert db.session.scalar(db.select(Job.id)) is None
+    assert (here().failures, here().lease_owner) == (0, "")
+
+
+def test_a_source_that_is_removed_while_its_server_is_asked_does_not_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for app in ("one", "two"):
+        submit(f"echo {app}", app=app)
+        sync([app])
+
+    def remove(_: Answer) -> None:
+        found = sources.find_here("one")
+        assert found and sources.forget(found.id)
+
+    with monkeypatch.context() as patch:
+        changed_answer(patch, remove)
+        assert [one.app for one in sync().sources] == ["two"]
+    assert sources.find_here("one") is None and sources.find_here("two") is not None
+
+
+def test_a_lease_from_a_clock_that_was_set_back_holds_nobody_up() -> None:
+    submit()
+    sync()
+    server = here()
+    server.lease_owner, server.lease_until = "elsewhere:77:x", time.time() + 86400
+    db.session.commit()
+    sync()
+
+
+def test_what_does_not_settle_is_soon_asked_about_at_the_usual_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = submit("sleep 30")
+    sync()
+    ask(job(key), "cancel")
+    changed_answer(monkeypatch, lambda answer: answer.outcomes.clear())
+    assert [sync().is_followed for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_write_that_fails_in_the_middle_leaves_the_cursor_behind(
+    monkeypatch: pytest.MonkeyPatch, home: Any
+) -> None:
     """A chunk that ends its bucket, written in two transactions: the second one is what the cursor speaks of."""
     registry = Registry(home)
     for number in range(1, 901):
