@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster.parts import need_network
 from cluster.sshd import Account, Sshd
 from flask import Flask
 from flask.testing import FlaskClient
@@ -461,6 +462,7 @@ def test_the_keys_of_a_jump_are_files_of_whoever_runs_the_program_too(
 def test_logins_that_one_person_began_and_gave_up_keep_nobody_else_waiting(
     app: Flask, worker: Worker, phone: Phone
 ) -> None:
+    need_network()
     with contextlib.ExitStack() as silent:
         ports = [
             silent.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(9)
@@ -478,6 +480,7 @@ def test_logins_that_one_person_began_and_gave_up_keep_nobody_else_waiting(
 @pytest.mark.parametrize("end", ["give up", "account"])
 def test_a_login_that_nobody_wants_any_more_hangs_up(app: Flask, worker: Worker, end: str) -> None:
     """At once, and not when the server or its time is through."""
+    need_network()
     ada = people.account(app, "ada")
     phone = Phone(people.browser(app, ada))
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -26,13 +26,15 @@ def asked(app: Flask) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-def server(app: Flask, *, paused: bool = False, **columns: Any) -> None:
-    """alps, of which the last sync was begun an hour ago."""
+def server(app: Flask, *, paused: bool = False, not_before: float | None = None, **columns: Any) -> None:
+    """alps, of which the last sync was begun an hour ago. `not_before`: seconds from now."""
     with app.app_context():
         begin_writing()
         row = sources.server("me", "alps.example.org", 22)
         row.sources.append(Source(app="remoteJobs", paused=paused))
         row.last_try_at = time.time() - 3600.0
+        if not_before is not None:
+            row.not_before = time.time() + not_before
         for name, value in columns.items():
             setattr(row, name, value)
         db.session.commit()
@@ -48,9 +50,9 @@ def server(app: Flask, *, paused: bool = False, **columns: Any) -> None:
         ({"asks": True}, READY),
         ({"paused": True}, READY),
         ({"last_try_at": None}, READY),
-        ({"not_before": time.time() + 600.0}, READY),
-        ({"not_before": time.time() - 1200.0}, NOT_READY),
-        ({"not_before": time.time() + 30 * 86400.0}, NOT_READY),  # by a clock that was set back since
+        ({"not_before": 600.0}, READY),
+        ({"not_before": -1200.0}, NOT_READY),
+        ({"not_before": 30 * 86400.0}, NOT_READY),  # by a clock that was set back since
     ],
 )
 def test_a_worker_that_is_gone_is_noticed_and_a_server_that_has_to_wait_is_none(
