@@ -114,12 +114,8 @@ def resubmission_with_less(place: Place, token: str) -> tuple[Try, Check]:
     return lambda jobs: jobs.resubmit_job(hash_, 1, action=token, **limits), once_with_less
 
 
-ACTIONS = {
-    "submit": submission,
-    "resubmit": resubmission,
-    "resubmit with less": resubmission_with_less,
-    "cancel": cancelling,
-}
+ACTIONS = {"submit": submission, "resubmit": resubmission, "cancel": cancelling}
+ACTIONS_OF_SLURM = ACTIONS | {"resubmit with less": resubmission_with_less}
 
 
 def new_token() -> str:

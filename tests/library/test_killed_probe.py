@@ -12,7 +12,7 @@ from cluster.parts import wait_until
 from cluster.sshd import Sshd
 from cluster.steps import KILL, Steps, When
 from library.machines import APP, Machine, over_ssh
-from library.once import ACTIONS, Place, new_token, settle, submission
+from library.once import ACTIONS, ACTIONS_OF_SLURM, Place, new_token, settle, submission
 
 from remotejobs import ActionRefused, ActionUnknown, RemoteJobsError, RemoteJobSubmitter
 from remotejobs.errors import AnswerBroken
@@ -45,7 +45,7 @@ def on(request: pytest.FixtureRequest, scheduler: str) -> Iterator[Scene]:
 def struck(scene: Scene, action: str, at: int | str, when: When, what: str = KILL) -> list[str]:
     """The action, its program struck at that step, and then again until it is settled; the steps that it had begun."""
     token = new_token()
-    act, is_so = ACTIONS[action](scene, token)
+    act, is_so = ACTIONS_OF_SLURM[action](scene, token)
     scene.steps.arm(at, when, what)
     try:
         act(scene.jobs)
@@ -110,8 +110,8 @@ def test_what_could_not_be_removed_is_not_written_into_again(request: pytest.Fix
 
 
 SWEPT = [
-    *(("process", action) for action in ACTIONS if action != "resubmit with less"),
-    *(("slurm", action) for action in ACTIONS),
+    *(("process", action) for action in ACTIONS),
+    *(("slurm", action) for action in ACTIONS_OF_SLURM),
 ]
 
 
@@ -132,7 +132,8 @@ def test_at_every_step_the_server_may_die(
             except (AssertionError, TimeoutError, ValueError, RemoteJobsError) as error:
                 failed.append(f"{at}: {scene.steps.done[at - 1 :][:1]}: {error}")
             kills += scene.steps.is_struck
-        print(f"{scheduler} {action} {when}: {steps} steps, {kills} kills")
+        killed = "the program" if what == KILL else "a command"
+        print(f"{scheduler} {action}, {killed} {when}: {steps} steps, {kills} kills")
         assert not failed, "\n".join(failed)
 
 
