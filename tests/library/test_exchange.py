@@ -37,7 +37,7 @@ BYE = f"{WORD} bye\n"
 def probe(home: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
     """The program at the other end, as a login shell of an account with this home starts it."""
     return subprocess.run(
-        ["/bin/sh", "-c", command(cleans=True)],
+        ["/bin/sh", "-c", command(whole=True, cleans=True, asks=True)],
         input=request,
         capture_output=True,
         check=False,
@@ -52,7 +52,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def a_true_answer(home: Path) -> bytes:
-    """Records, a sealed batch, a queue with a row, an outcome."""
+    """Records, a sealed batch, a queue with a row, an outcome, the end of a job's output."""
     folder = Folder.make(home)
     folder.good(20)
     host = socket.gethostname().partition(".")[0]
@@ -60,7 +60,10 @@ def a_true_answer(home: Path) -> bytes:
     folder.settings(key_of(40))
     folder.fact(key_of(40), "id", fact_text(**words, sid=4711, start_ticks=1, boot="x"))
     folder.sealed("b1", {f"{key_of(60)}.json": '{"name": "sealed"}\n'}, [key_of(60)])
+    (folder.path / "runs" / key_of(40)).mkdir()
+    (folder.path / "runs" / key_of(40) / "stdout").write_text("printed\n" * 9)
     request = Request([SourceRequest(APP)], [Cancel(UUID, APP, JobKey.parse(key_of(40)))])
+    request.questions.append(("log", APP, key_of(40), "stdout", "20"))
     done = probe(home, encode(request, WORD))
     assert done.returncode == 0
     return done.stdout
@@ -83,6 +86,8 @@ def test_the_true_answer_is_read(real: bytes) -> None:
     (queue,) = [queue for queue in answer.queues if queue.scheduler == "process"]
     assert queue.complete and queue.accounting == "none" and len(queue.lines) == 1
     assert answer.outcomes[UUID].state == "done"
+    (log,) = answer.logs
+    assert (log.size, log.text) == (72, "printed\nprinted\n")
 
 
 def test_an_answer_that_was_cut_anywhere_changes_nothing(real: bytes) -> None:
@@ -419,6 +424,10 @@ def test_the_probe_checks_each_word_itself(tmp_path: Path, evil: str) -> None:
         f"resubmit\t{evil}\t{APP}\t{KEY}\t{now}",
         f"claimed\t{evil}\t{NOW_HASH}\t-",
         f"claimed\t{APP}\t{evil}\t-",
+        f"log\t{APP}\t{evil}\tstdout\t100\t-",
+        f"log\t{APP}\t{KEY}\t{evil}\t100\t-",
+        f"log\t{APP}\t{KEY}\tstdout\t{evil}\t-",
+        f"log\t{evil}\t{KEY}\tstdout\t100\t-",
         f"clean\t{APP}\t{evil}\t-",
         f"clean\t{evil}\t{KEY}\t-",
         f"seal\t{evil}\t5\t86400\t86400\tdo",
