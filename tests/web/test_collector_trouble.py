@@ -21,7 +21,19 @@ from remotejobs.errors import (
     Unreachable,
 )
 from remotejobs.shell import LocalShell
-from remoteweb import actions, changes, collector, create_app, intake, leases, runs, sources, trouble
+from remoteweb import (
+    actions,
+    changes,
+    collector,
+    create_app,
+    intake,
+    leases,
+    outcomes,
+    runs,
+    sending,
+    sources,
+    trouble,
+)
 from remoteweb.database import begin_writing, db
 from remoteweb.leases import Busy, LeaseLost, TooSoon
 from remoteweb.models import Job, Server, SyncRun
@@ -338,6 +350,24 @@ def test_a_sync_that_another_one_took_over_from_writes_nothing_more(
     server.lease_owner = ""
     db.session.commit()
     assert sync().sources[0].jobs == 1200, "the cursor spoke only of what had been written"
+
+
+def test_what_a_sync_heard_of_its_actions_is_not_written_once_it_was_overtaken() -> None:
+    """Also while the later one has not come to them: what it will be told is newer."""
+    key = submit("sleep 30")
+    sync()
+    action, server = ask(job(key), "cancel"), here()
+    begin_writing()
+    lease = leases.take(server.id, "me:1:x", ignore_interval=True)
+    db.session.commit()
+    sent = sending.claim(lease, [source.id for source in here().sources])
+    assert [one.id for one in sent] == [again(action).id]
+    here().fence += 1
+    db.session.commit()
+    heard = {action.uuid: Outcome(action.uuid, "done", "Cancelled.")}
+    with pytest.raises(LeaseLost):
+        outcomes.settle(lease, sent, heard, {APP: runs.SourceResult(APP)}, set())
+    assert again(action).state == "sending"
 
 
 def test_two_syncs_of_one_server_never_run_at_once() -> None:
