@@ -7,10 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster.parts import wait_until
-from cluster.steps import Steps
+from cluster.steps import KILL, Steps
 from library.machines import Machine, until
 
 from remotejobs import ActionUnknown, NoSuchJob, ServerProblem
+from remotejobs.errors import AnswerBroken
 
 KILLED = "kill -s KILL $$"
 
@@ -168,6 +169,38 @@ def test_a_cancel_that_never_reached_the_scheduler_is_not_what_ended_the_job(
     until(jobs, submitted["jobid"], lambda state: state["exit_code"] == 3)
     assert jobs.cancel_job(*parts(submitted)) == "It had already ended."
     assert jobs.check_state(*parts(submitted), False)["status"] == "failed"
+
+
+def test_a_cancel_whose_program_died_after_it_told_the_scheduler_is_known_as_ours(
+    slurm_cluster: Machine,
+) -> None:
+    """Nobody heard of it, and the job has ended by the time of the next try."""
+    jobs, steps = slurm_cluster.submitter(), Steps(slurm_cluster.home)
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="slurm"))
+    until(jobs, submitted["jobid"], lambda state: state["status"] == "running")
+    steps.arm("timeout 20 scancel", "after", KILL)
+    with pytest.raises(AnswerBroken):
+        jobs.cancel_job(*parts(submitted))
+    steps.disarm()
+    until(jobs, submitted["jobid"], lambda state: state["status"] == "cancelled")
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
+
+
+def test_a_job_of_which_the_queue_does_not_say_whether_it_is_ours_is_not_called_over(
+    slurm_cluster: Machine,
+) -> None:
+    """A later attempt is told by its script, and Slurm does not say which that is."""
+    jobs, steps = slurm_cluster.submitter(), Steps(slurm_cluster.home)
+    submitted = jobs.submit_job(jobs.create_settings(None, None, "sleep 300", scheduler="slurm"))
+    until(jobs, submitted["jobid"], lambda state: state["status"] == "running")
+    time.sleep(1.1)  # another submit time, in whole seconds
+    assert slurm_cluster.shell.run(f"scontrol requeuehold {submitted['scheduler_id']}").status == 0
+    until(jobs, submitted["jobid"], lambda state: state["attempt"] == 2)
+    steps.stand_in("squeue", 'case "$*" in *%o*) exit 0 ;; esac; exec "$real" "$@"')
+    with pytest.raises(ActionUnknown, match="did not answer"):
+        jobs.cancel_job(*parts(submitted))
+    steps.no_stand_in("squeue")
+    assert jobs.cancel_job(*parts(submitted)) == "Cancelled."
 
 
 def queue(cluster: Machine, submitted: dict[str, str]) -> str:
