@@ -129,6 +129,18 @@ def test_a_batch_that_no_reader_is_sent_takes_no_name_away(
     assert folder.names() >= before
 
 
+def test_a_batch_that_does_not_hold_what_the_files_hold_takes_no_name_away(
+    folder: Folder, jobs: RemoteJobSubmitter, strike: Strike
+) -> None:
+    """It came to the disk whole and otherwise."""
+    ended(folder, 1, 3)
+    before = folder.names()
+    strike("gzip", "-c", "sed 's/time=1/time=2/' | /usr/bin/gzip -c; exit")
+    report = jobs.clean()
+    assert (report.records, report.more, folder.names()) == (0, True, before)
+    assert not list((folder.path / "sealed").iterdir())
+
+
 @pytest.mark.parametrize("awk", ["busybox awk", "mawk", "gawk --posix"])
 def test_it_is_cleaned_and_pruned_with_any_awk(
     folder: Folder, jobs: RemoteJobSubmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, awk: str

@@ -20,6 +20,7 @@ from remotejobs.errors import (
     TimedOut,
     Unreachable,
 )
+from remotejobs.exchange import Cancel
 from remotejobs.shell import LocalShell
 from remoteweb import (
     actions,
@@ -368,6 +369,25 @@ def test_what_a_sync_heard_of_its_actions_is_not_written_once_it_was_overtaken()
     with pytest.raises(LeaseLost):
         outcomes.settle(lease, sent, heard, {APP: runs.SourceResult(APP)}, set())
     assert again(action).state == "sending"
+
+
+def test_that_the_scheduler_was_told_stays_known_whatever_a_later_sync_could_not_find_out() -> None:
+    key = submit("sleep 30")
+    sync()
+    action, known = ask(job(key), "cancel"), [source.id for source in here().sources]
+    said = []
+    for code in ("told", "queue-silent", "told"):
+        begin_writing()
+        lease = leases.take(here().id, "me:1:x", ignore_interval=True)
+        db.session.commit()
+        sent = sending.claim(lease, known)
+        said += [one.request.sent for one in sent if isinstance(one.request, Cancel)]
+        heard = {action.uuid: Outcome(action.uuid, "unknown", "Not yet.", code=code)}
+        outcomes.settle(lease, sent, heard, {APP: runs.SourceResult(APP)}, set())
+        begin_writing()
+        leases.drop(lease)
+        db.session.commit()
+    assert said == [False, True, True]
 
 
 def test_two_syncs_of_one_server_never_run_at_once() -> None:
