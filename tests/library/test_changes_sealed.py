@@ -1,6 +1,7 @@
 """Three databases, two sealers, late facts, requeues, all of them killed anywhere: no database misses a fact."""
 
 import gzip
+import os
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from remotejobs.described import described
 from remotejobs.records import JobKey, JobRecord, read_fact, read_settings
 from remotejobs.states import derive
 
+LIVES = int(os.environ.get("SEALING_SEEDS", "500"))  # of the long form: up to 40 s each
 FACTS = ("id", "start.1", "exit.1", "sched.1", "cleaned", "start.2", "exit.2", "sched.2")
 WORDS: dict[str, dict[str, object]] = {
     "id": {
@@ -175,11 +177,12 @@ def test_no_database_misses_a_fact(seed: int, home: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(120 * LIVES)
 def test_no_database_misses_a_fact_in_many_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "CHUNK_RECORDS", 2)
-    for seed in range(500):
+    for seed in range(LIVES):
         home = tmp_path / str(seed)
         home.mkdir()
         monkeypatch.setenv("HOME", str(home))
         live_through(1000 + seed, home, rounds=60)
+    print(f"{LIVES} lives of 60 rounds")

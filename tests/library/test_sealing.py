@@ -25,6 +25,7 @@ from remotejobs.shell import LocalShell
 
 COMMANDS = "awk cat cksum cmp cut date find grep gzip head ln ls mkdir mv rm sed sort stat tail timeout touch wc xargs"
 COMMANDS_OF_A_SEAL = 150
+LIVES = int(os.environ.get("SEALING_SEEDS", "500"))  # of the long form: up to 40 s each
 # It numbers itself (`set -C` makes a file once), and at one number, or where its line looks like that, kills the whole session:
 # the program and all of its own. An `rm` removes two of its files first.
 STAND_IN = """\
@@ -367,11 +368,10 @@ def test_no_database_misses_a_fact_and_no_key_is_given_twice(seed: int, home: Pa
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(120 * LIVES)
 def test_the_same_in_many_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds = int(os.environ.get("SEALING_SEEDS", "500"))
     count = {"lives": 0, "facts": 0, "keys": 0, "kills": 0, "seals": 0, "submissions": 0}
-    for seed in range(1000, 1000 + seeds):
+    for seed in range(1000, 1000 + LIVES):
         home = tmp_path / str(seed)
         home.mkdir()
         monkeypatch.setenv("HOME", str(home))
