@@ -16,6 +16,7 @@ TROUBLES = {
     "read-only": "The home directory on {server} cannot be written to. Nothing was submitted.",
     "full": "{server} could not store the record: the disk or the quota is full, or the folder cannot be written to. "
     "Free some space, then try again.",
+    "no-clock": "{server} could not tell the time: it may be short of memory or processes. Nothing was done; try again.",
     "not-linux": "{server} does not run Linux, which remotejobs needs at the other end.",
 }
 

@@ -28,7 +28,7 @@ tell_time() {
   [ -z "$NOW" ] || return 0
   EPOCHSECONDS=
   NOW=${EPOCHSECONDS:-$(date +%s)}
-  case $NOW in '' | *[!0-9]*) exit 1 ;; esac  # without it what is old would be new, and facts would be of 1970
+  case $NOW in '' | *[!0-9]*) say trouble no-clock; say bye; exit ;; esac  # what is old would be new, and facts would be of 1970
   { read -r UP _rest </proc/uptime; } 2>/dev/null
   UP=${UP%.*}
   note clock "$NOW"

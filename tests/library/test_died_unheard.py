@@ -15,7 +15,7 @@ from library.registries import Folder, fact_text, key_of, settings_text
 
 from remotejobs import RemoteJobSubmitter, ServerProblem
 from remotejobs.answer import Outcome
-from remotejobs.errors import ActionUnknown, AnswerBroken
+from remotejobs.errors import ActionUnknown
 from remotejobs.exchange import Cancel, Request, SourceRequest, exchange
 from remotejobs.records import JobKey
 from remotejobs.settings import work_hash
@@ -215,8 +215,11 @@ def test_without_its_clock_a_server_notes_nothing(folder: Folder, strike: Strike
     folder.settings(KEY, settings_text(scheduler="process"))
     folder.fact(KEY, "id", fact_text(**gone))
     strike("date", "+%s")
-    with pytest.raises(AnswerBroken):
-        exchange(LocalShell(), Request([SourceRequest(APP, None)]))
+    answer = exchange(LocalShell(), Request([SourceRequest(APP, None)]))
+    answer.close()
+    assert "could not tell the time" in answer.sources[APP].error
+    with pytest.raises(ServerProblem, match="could not tell the time"):
+        cancelled()
     assert not list(folder.path.glob("facts/*.gone.*"))
     strike("date", "nothing")
     exchange(LocalShell(), Request([SourceRequest(APP, None)])).close()
