@@ -209,6 +209,20 @@ def test_what_was_withdrawn_is_never_sent() -> None:
     os.killpg(int(job(key).scheduler_id), signal.SIGKILL)
 
 
+def test_a_cancel_withdraws_what_else_waits_for_that_job() -> None:
+    key = submit("sleep 30")
+    sync()
+    run_again = ask(job(key), "resubmit", "button-1")
+    cancel = ask(job(key), "cancel", "button-2")
+    assert (again(run_again).state, run_again.outcome) == (
+        "withdrawn",
+        "Withdrawn: the job was cancelled instead.",
+    )
+    sync()
+    assert (again(cancel).state, again(run_again).state) == ("done", "withdrawn")
+    assert (job(key).state, db.session.scalar(db.select(db.func.count(Job.id)))) == ("cancelled", 1)
+
+
 def test_an_action_of_last_week_is_given_up_and_says_so() -> None:
     key = submit("sleep 60")
     sync()
