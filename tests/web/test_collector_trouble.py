@@ -1,5 +1,7 @@
 """What goes wrong in a sync, and what it leaves behind: sentences, back-off, actions that are sent again."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +11,7 @@ from cluster.postgresql import PostgreSQL
 from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from web.syncing import APP, Registry, again, ask, is_alive, job, submit, sync
+from web.syncing import APP, Registry, again, ask, eventually, is_alive, job, submit, sync
 
 from remotejobs.answer import Answer, Chunk, Outcome, SourceAnswer
 from remotejobs.errors import (
@@ -388,6 +390,29 @@ def test_that_the_scheduler_was_told_stays_known_whatever_a_later_sync_could_not
         leases.drop(lease)
         db.session.commit()
     assert said == [False, True, True]
+
+
+def test_a_sync_that_was_overtaken_judges_no_job_by_its_older_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = submit("sleep 60")
+    eventually(lambda: bool(sync()) and job(key).started is not None)
+    os.killpg(int(job(key).scheduler_id), signal.SIGKILL)
+    real = outcomes.settle
+
+    def overtaken(*arguments: Any) -> None:
+        real(*arguments)
+        here().fence += 1
+        db.session.commit()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes, "settle", overtaken)
+        with pytest.raises(LeaseLost):
+            sync()
+    before = job(key)
+    assert (before.state, before.settling) == ("running", False)
+    here().lease_until = 0.0
+    db.session.commit()
+    sync()
+    assert job(key).settling
 
 
 def test_two_syncs_of_one_server_never_run_at_once() -> None:
