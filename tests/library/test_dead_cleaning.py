@@ -141,6 +141,17 @@ def test_a_batch_that_does_not_hold_what_the_files_hold_takes_no_name_away(
     assert not list((folder.path / "sealed").iterdir())
 
 
+def test_no_name_goes_before_its_batch_has_its_list(
+    folder: Folder, jobs: RemoteJobSubmitter, strike: Strike
+) -> None:
+    ended(folder, 1, 3)
+    before = folder.names()
+    strike("ln", "*.names*")
+    report = jobs.clean()
+    assert (report.records, report.more) == (0, True)
+    assert folder.names() >= before
+
+
 @pytest.mark.parametrize("awk", ["busybox awk", "mawk", "gawk --posix"])
 def test_it_is_cleaned_and_pruned_with_any_awk(
     folder: Folder, jobs: RemoteJobSubmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, awk: str
