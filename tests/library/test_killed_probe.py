@@ -171,7 +171,7 @@ def test_at_every_step_the_registry_may_vanish(
 
 
 # What a submission makes by `mkdir` and `ln`, each told by a part of its command line.
-MADE_ONCE = ["mkdir actions/", "mkdir runs/", "/key.", " settings/", "/script", " facts/"]
+MADE_ONCE = ["mkdir actions/", "mkdir runs/", "/key.", " settings/", "_1/script", " facts/"]
 
 
 def test_that_a_folder_or_a_link_was_not_made_is_believed_only_where_it_is_not_there(

@@ -28,6 +28,8 @@ WITHOUT_A_LINK = {
     *("access.end_session", "access.enable_user"),
     # Of the pages of logins two are looked at, and these are on a third: the one that failed, the one that waits for its key.
     *("servers.again", "servers.accept_besides", "servers.try_key"),
+    # Of the pages of keys two are looked at as well, and the one whose key is being made may be on a third.
+    "servers.watch_key",
 }
 
 __all__ = ["quick_hashes"]
