@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -187,11 +188,16 @@ def the_agent(by: Narrow, canary: Path) -> bool:
         "ls -d $SSH_AUTH_SOCK > canary",
         env={"SSH_AUTH_SOCK": os.environ["SSH_AUTH_SOCK"]},
     )
-    return (canary.exists() and bool(canary.read_text().strip())) or _agent_sockets(by) != before
+    return (canary.exists() and bool(canary.read_text().strip())) or bool(_agent_sockets(by) - before)
 
 
 def _agent_sockets(by: Narrow) -> set[Path]:
-    return set(Path("/tmp").glob("ssh-*"))
+    """Of this account: others of the tests have agents too, and those of a login that has just ended go a moment later."""
+    found = set()
+    for path in Path("/tmp").glob("ssh-*"):
+        with suppress(FileNotFoundError, KeyError):
+            found |= {path} if path.owner() == by.account.user else set()
+    return found
 
 
 def the_display(by: Narrow, canary: Path) -> bool:
