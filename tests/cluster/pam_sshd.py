@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.parts import need
+from cluster.parts import need, need_network
 from cluster.sshd import Account, Sshd
 
 STEP = 30  # seconds that a code is valid for
@@ -71,6 +71,7 @@ Make = Callable[..., PamSshd]
 @contextmanager
 def pam_servers(folder: Path) -> Iterator[Make]:
     """`make(pam, options)`: a server per stack, kept until the end."""
+    need_network()
     need("sshd with PAM", "sshd", "unshare", "setpriv", "useradd", root=True)
     if not list(Path("/usr/lib").glob("*/security/pam_oath.so")):
         need("PAM module for codes", "pam_oath.so")
