@@ -1,7 +1,8 @@
 """Notes what was answered with "you may not" or "too often", whichever view said so; what is added later, too."""
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, g, make_response, redirect, request
 from sqlalchemy.exc import DBAPIError
+from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import refused, viewer
 from remoteweb.access import sessions
@@ -19,6 +20,16 @@ def init_app(app: Flask) -> None:
 def because(reason: str) -> None:
     """Why this request is refused, with whatever status. "": it is none of these, or is noted already."""
     g.refused_because = reason
+
+
+def lead_to(page: str) -> AnyResponse:
+    """In the place of what was asked for: something is wanted of the person first, and nothing is refused."""
+    if "HX-Request" in request.headers:
+        because("")
+        answer = make_response("", 403)
+        answer.headers["HX-Redirect"] = page
+        return answer
+    return redirect(page, 303)
 
 
 def _note(response: Response) -> Response:

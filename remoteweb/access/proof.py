@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-from flask import make_response, redirect, request, url_for
+from flask import request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import viewer
@@ -42,10 +42,4 @@ def required(view: Callable[P, Any]) -> Callable[P, Any]:
 
 def ask() -> AnyResponse:
     """To the page that asks for the proof, and from there back to the page that the person was on."""
-    page = url_for("access.prove", next=here(request))
-    if "HX-Request" in request.headers:
-        not_allowed.because("")  # it is asked for, not refused
-        answer = make_response("", 403)
-        answer.headers["HX-Redirect"] = page
-        return answer
-    return redirect(page, 303)
+    return not_allowed.lead_to(url_for("access.prove", next=here(request)))

@@ -4,7 +4,7 @@ Who has neither yet is led to the page of codes after signing in, before anythin
 that one: else whoever has found the password could give the account a code of his own.
 """
 
-from flask import current_app, make_response, redirect, request, url_for
+from flask import current_app, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from remoteweb import viewer
@@ -49,10 +49,4 @@ def lead(who: viewer.Viewer) -> AnyResponse | None:
     """In the place of the page that was asked for, where the account could be come in to by its password alone."""
     if not (who.by_password_alone and is_required()) or request.endpoint in WAYS_OUT:
         return None
-    page = url_for("access.code")
-    if "HX-Request" in request.headers:
-        not_allowed.because("")  # it is asked for, not refused
-        answer = make_response("", 403)
-        answer.headers["HX-Redirect"] = page
-        return answer
-    return redirect(page, 303)
+    return not_allowed.lead_to(url_for("access.code"))
