@@ -41,16 +41,24 @@ class Readiness:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._looked_at = float("-inf")
-        self._why = ""
+        self._why: str | None = None  # nobody has looked yet
 
     def is_given(self) -> bool:
-        with self._lock:
-            if time.monotonic() - self._looked_at >= TOLD_SECONDS:
-                before, self._why = self._why, what_is_in_the_way()
-                self._looked_at = time.monotonic()
-                if self._why and self._why != before:
-                    current_app.logger.warning("Not ready: %s", self._why)
-            return not self._why
+        """While one looks, which takes long where the database hangs, all others are told what was found before."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._lock.release()
+        return self._why == ""
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked_at < TOLD_SECONDS:
+            return
+        before, self._why = self._why, what_is_in_the_way()
+        self._looked_at = time.monotonic()
+        if self._why and self._why != before:
+            current_app.logger.warning("Not ready: %s", self._why)
 
 
 def what_is_in_the_way() -> str:

@@ -1,7 +1,9 @@
 """What a monitor may ask without signing in: whether the pages answer, and whether the work is done."""
 
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -81,6 +83,26 @@ def test_however_often_a_stranger_asks_the_database_is_looked_at_once_in_a_while
     assert {asked(app) for _ in range(50)} == {READY}
     assert len(looks) <= 1 + (time.monotonic() - looks[0]) / health.TOLD_SECONDS
     assert health.TOLD_SECONDS >= 5
+
+
+def test_while_one_look_hangs_all_others_are_answered_and_nothing_is_called_ready_unseen(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, goes_on = threading.Event(), threading.Event()
+
+    def hangs() -> str:
+        looks.set()
+        assert goes_on.wait(30)
+        return ""
+
+    monkeypatch.setattr(health, "what_is_in_the_way", hangs)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(asked, app)
+        assert looks.wait(30)
+        assert {asked(app) for _ in range(20)} == {NOT_READY}
+        goes_on.set()
+        assert first.result(30) == READY
+    assert asked(app) == READY
 
 
 @pytest.mark.parametrize(
